@@ -1,0 +1,57 @@
+"""Checks of what a caller passes: one sentence each, naming the argument, what was expected and what came."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+
+def check_integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
+    """`value` as an int in [minimum, maximum]; TypeError for another type, ValueError outside the range."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name}: expected an integer, got {value!r} of type {type(value).__name__}")
+    if value < minimum or (maximum is not None and value > maximum):
+        expected = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
+        raise ValueError(f"{name}: expected an integer {expected}, got {value}")
+    return int(value)
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """`value` if it is one of `choices`; ValueError otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def check_sigmas(name: str, sigmas: object) -> tuple[float, float, float]:
+    """The three metric coefficients as positive finite floats."""
+    values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
+        raise ValueError(f"{name}: expected three positive numbers, got {sigmas!r}")
+    if not all(isinstance(value, Real) and 0 < float(value) < float("inf") for value in values):
+        raise ValueError(f"{name}: expected three positive finite numbers, got {sigmas!r}")
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def check_tensor(name: str, value: object, shape: str, ndim: int) -> Tensor:
+    """`value` if it is a tensor of rank `ndim`; `shape` says in words what it should look like."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name}: expected a tensor {shape}, got {type(value).__name__}")
+    if value.ndim != ndim:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+    return value
+
+
+def check_floating(name: str, value: Tensor) -> Tensor:
+    """`value` if its dtype is float64, float32, bfloat16 or float16; TypeError otherwise."""
+    if value.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+        raise TypeError(f"{name}: expected float64, float32, bfloat16 or float16, got {value.dtype}")
+    return value
+
+
+def check_device(name: str, value: Tensor, device: torch.device) -> Tensor:
+    """`value` if it lives on `device`; ValueError otherwise."""
+    if value.device != device:
+        raise ValueError(f"{name}: expected a tensor on {device}, got one on {value.device}")
+    return value

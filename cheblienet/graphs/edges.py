@@ -1,0 +1,122 @@
+"""From nearest neighbours to weighted edges (arXiv:2111.12139, section 3.2).
+
+Every decision is made on float64 distances with a tolerance, never by comparing rounded numbers, so that a symmetry of
+the sampling is a symmetry of the edges and of their weights, bit for bit.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from .._checks import check_choice
+from ..groups import Group
+from ..ops.reference import SHELL_TOLERANCE
+
+# Far above the rounding of a distance, about 1e-15, and far below the difference of two that are not the same.
+_SNAP_TOLERANCE = 1e-9
+
+# Weight of an edge as a function of its squared distance in units of the kernel width.
+_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gaussian": lambda ratio: torch.exp(-ratio),
+    "laplace": lambda ratio: torch.exp(-ratio.sqrt()),
+    "cauchy": lambda ratio: 1 / (1 + ratio),
+    "rectangular": lambda ratio: (ratio <= 1).double(),
+}
+KERNELS = tuple(_KERNELS)
+
+
+class Edges(NamedTuple):
+    """Undirected edges, once per direction, sorted by (source, target).
+
+    `edge_index` (2, E) int64, `edge_sqdist` (E,) and `edge_weight` (E,) float32.
+    """
+
+    edge_index: Tensor
+    edge_sqdist: Tensor
+    edge_weight: Tensor
+
+
+def neighbor_edges(
+    group: Group, elements: Tensor, sigmas: tuple[float, float, float], K: int, kernel: str, centroid: int | None
+) -> Edges:
+    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights."""
+    index, sqdist = mutual_edges(*ops.nearest_neighbors(elements, sigmas, K, group), centroid)
+    sqdist = snap(sqdist)
+    return Edges(index, sqdist.float(), edge_weights(sqdist, kernel))
+
+
+def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None) -> tuple[Tensor, Tensor]:
+    """The pairs of vertices that are neighbours of each other and no further apart than neighbours of the centroid.
+
+    Args:
+        index: (V, K) int64, neighbours of each vertex, -1 = none.
+        sqdist: (V, K) float64, the K smallest squared distances from each vertex, ascending.
+        centroid: the vertex whose K-th smallest squared distance, ties included, bounds all edges: vertices near a
+            boundary reach no further than it. None for no bound.
+
+    Returns:
+        `edge_index` (2, E) int64, sorted by (source, target), and `edge_sqdist` (E,) float64, the same in both
+        directions.
+    """
+    vertices = len(index)
+    present = index >= 0
+    source = torch.arange(vertices)[:, None].expand_as(index)[present]
+    target, distance = index[present], sqdist[present]
+    # The two directions of a mutual pair become neighbours in the order of their common key.
+    key, order = torch.sort(torch.minimum(source, target) * vertices + torch.maximum(source, target))
+    mutual = key[1:] == key[:-1]
+    key = key[1:][mutual]
+    distance = (distance[order[1:][mutual]] + distance[order[:-1][mutual]]) / 2
+    if centroid is not None:
+        near = distance <= sqdist[centroid, -1] * (1 + SHELL_TOLERANCE)
+        key, distance = key[near], distance[near]
+    low, high = key // vertices, key % vertices
+    source, target = torch.cat([low, high]), torch.cat([high, low])
+    order = torch.argsort(source * vertices + target)
+    return torch.stack([source[order], target[order]]), distance.repeat(2)[order]
+
+
+def snap(sqdist: Tensor) -> Tensor:
+    """`sqdist` (E,) with values that agree within a relative 1e-9 made equal, to the smallest of them.
+
+    Values belong together when they follow each other in ascending order without a larger gap.
+    """
+    ranked, order = torch.sort(sqdist)
+    first = torch.ones_like(ranked, dtype=torch.bool)
+    first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
+    snapped = torch.empty_like(sqdist)
+    snapped[order] = ranked[first][torch.cumsum(first, 0) - 1]
+    return snapped
+
+
+def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:
+    """The weights (E,) float32 of edges with squared distances (E,) float64.
+
+    With the kernel width w = 0.8 mean(d2): "gaussian" exp(-d2 / w), "laplace" exp(-sqrt(d2 / w)), "cauchy"
+    1 / (1 + d2 / w), "rectangular" 1 where d2 <= w, else 0. If all elements joined coincide, w = 0, edges weigh 1.
+    """
+    check_choice("kernel", kernel, KERNELS)
+    if not sqdist.any():
+        return torch.ones_like(sqdist, dtype=torch.float32)
+    return _KERNELS[kernel](sqdist / (0.8 * sqdist.mean())).float()
+
+
+def reverse_edges(edge_index: Tensor, num_vertices: int) -> Tensor:
+    """(E,) int64: where the reverse of each edge stands among edges (2, E) sorted by (source, target).
+
+    Raises ValueError naming an edge without a reverse.
+    """
+    source, target = edge_index
+    key = source * num_vertices + target
+    reverse_key, reverse = torch.sort(target * num_vertices + source)
+    different = (key != reverse_key).nonzero()
+    if len(different):
+        position = int(different[0])
+        # All smaller keys have their partner, so the smaller one of these two has none.
+        alone, wanted = int(key[position]), int(reverse_key[position])
+        edge = divmod(alone, num_vertices) if alone < wanted else divmod(wanted, num_vertices)[::-1]
+        raise ValueError(f"expected every edge in both directions, got {edge} without {edge[::-1]}")
+    return reverse

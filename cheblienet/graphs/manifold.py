@@ -1,0 +1,259 @@
+"""Graphs of group elements that are near in an anisotropic metric (arXiv:2111.12139, section 3.2)."""
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import ClassVar
+
+from torch import Tensor
+
+from .._checks import check_choice, check_floating, check_integer, check_sigmas, check_tensor
+from ..groups import R2, S2, SE2, SO3, Group
+from .edges import KERNELS, Edges, neighbor_edges
+from .graph import Graph
+from .store import content_key, load_or_build
+
+
+class GEGraph(Graph):
+    """A graph of group elements: `GEGraph.from_elements`, or one of the four regular samplings derived from it.
+
+    Vertices are joined to those near in the metric d2 = sigma_1 c_1^2 + sigma_2 c_2^2 + sigma_3 c_3^2, c = log(g^-1 h),
+    by edges that weigh the less the longer they are.
+
+    Attributes:
+        group: the group, an instance of `cheblienet.groups.Group`; `manifold` is its name.
+        elements: (V, d) float64, the coordinates of the group.
+        sigmas, K, kernel: the metric, the number of neighbours, the name of the weights' kernel.
+        size: the sampling's shape, the number of orientations last; (V, 1) for elements of one's own.
+        centroid_vertex: the vertex whose reach bounds the length of all edges, or None.
+        vertex_attributes: names of the attributes that hold the coordinates, (V,) float32 each, such as "vertex_x".
+    """
+
+    def __init__(
+        self,
+        group: Group,
+        elements: Tensor,
+        edges: Edges,
+        sigmas: tuple[float, float, float],
+        K: int,
+        kernel: str,
+        size: tuple[int, ...],
+        centroid: int | None,
+    ) -> None:
+        self.group, self.elements = group, elements
+        self.sigmas, self.K, self.kernel = sigmas, K, kernel
+        self.size, self.centroid_vertex = size, centroid
+        self.manifold = group.name
+        self.vertex_attributes = tuple(f"vertex_{coordinate}" for coordinate in group.coordinates)
+        for attribute, values in zip(self.vertex_attributes, elements.float().unbind(-1), strict=True):
+            setattr(self, attribute, values.clone())
+        self._set_edges(edges, len(elements))
+
+    @staticmethod
+    def from_elements(
+        group: Group,
+        elements: Tensor,
+        sigmas: Sequence[float] | Tensor,
+        K: int,
+        kernel: str = "gaussian",
+        centroid: int | None = None,
+    ) -> "GEGraph":
+        """The graph of any elements of a group, such as random samples.
+
+        Args:
+            group: one of `cheblienet.groups.GROUPS`.
+            elements: (V, d) floating point, the coordinates of the group (angles in radians).
+            sigmas: the three positive coefficients of the metric.
+            K: the largest number of neighbours of a vertex, 1 <= K < V.
+            kernel: "gaussian", "laplace", "cauchy" or "rectangular".
+            centroid: a vertex; no edge is longer than the distance to its K-th neighbour. None for no bound.
+
+        Raises TypeError or ValueError for arguments of another type, or outside these ranges.
+        """
+        name = "GEGraph.from_elements"
+        if not isinstance(group, Group):
+            raise TypeError(f"{name}: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
+        elements = check_floating(f"{name}: elements", check_tensor(f"{name}: elements", elements, "(V, d)", 2))
+        elements = elements.detach().cpu().double()
+        metric, K, kernel = _checked_parameters(name, group, len(elements), sigmas, K, kernel)
+        if centroid is not None:
+            centroid = check_integer(f"{name}: centroid", centroid, 0, len(elements) - 1)
+        edges = neighbor_edges(group, elements, metric, K, kernel, centroid)
+        return GEGraph(group, elements, edges, metric, K, kernel, (len(elements), 1), centroid)
+
+    @property
+    def group_element(self) -> tuple[Tensor, ...]:
+        """The coordinates of all vertices, (V,) float32 each."""
+        return tuple(getattr(self, attribute) for attribute in self.vertex_attributes)
+
+    @property
+    def general_linear_group_element(self) -> Tensor:
+        """(V, 3, 3) float32, the matrices of all vertices."""
+        return self.group.matrix(self.elements).float()
+
+    @property
+    def group_dim(self) -> list[str]:
+        """The names of the coordinates."""
+        return list(self.group.coordinates)
+
+    @property
+    def dim(self) -> tuple[int, int]:
+        """The number of orientations, 1 where there are none, and of places; their product is V."""
+        return self.size[-1], math.prod(self.size[:-1])
+
+    def cartesian_pos(self, axis: str | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Positions to draw the vertices at, (V,) float32: all three axes, or the one named "x", "y" or "z".
+
+        R2 lies in the plane z = 0, SE(2) has theta for z, S2 is the unit sphere, and SO(3) a sphere of radius
+        2 pi + alpha for every orientation alpha.
+        """
+        position = self.group.matrix(self.elements)[..., 2]  # (x, y, 1) in the plane, a point of the sphere otherwise
+        if self.manifold == "r2":
+            position[:, 2] = 0
+        elif self.manifold == "se2":
+            position[:, 2] = self.elements[:, 2]
+        elif self.manifold == "so3":
+            position = position * (2 * math.pi + self.elements[:, :1])
+        x, y, z = position.float().unbind(-1)
+        if axis is None:
+            return x, y, z
+        return {"x": x, "y": y, "z": z}[check_choice("cartesian_pos: axis", axis, ("x", "y", "z"))]
+
+
+class _SampledGraph(GEGraph):
+    """The graph of a group's regular sampling."""
+
+    _group: ClassVar[Group]
+    _axes: ClassVar[tuple[str, ...]]  # what `size` counts
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        sigmas: Sequence[float] | Tensor,
+        K: int,
+        path_to_graph: str | os.PathLike[str] | None = None,
+        kernel: str = "gaussian",
+    ) -> None:
+        group, full_size = self._group, self._checked_size(size)
+        elements = group.uniform_sampling(*full_size[: len(self._axes)])
+        metric, K, kernel = _checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
+        centroid = _centroid(full_size)
+        build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid)
+        if path_to_graph is None:
+            edges = build()
+        else:
+            key = content_key(group.name, full_size, metric, K, kernel)
+            edges = load_or_build(path_to_graph, key, len(elements), build)
+        super().__init__(group, elements, edges, metric, K, kernel, full_size, centroid)
+
+    def _checked_size(self, size: object) -> tuple[int, ...]:
+        """`size` with the number of orientations last, which is 1 on R2 and S2, where callers may give any or none."""
+        name, axes = f"{type(self).__name__}: size", self._axes
+        lengths = (len(axes),) if self._group.has_orientation else (len(axes), len(axes) + 1)
+        values = tuple(size) if isinstance(size, Iterable) else ()
+        if len(values) not in lengths:
+            raise ValueError(f"{name}: expected ({', '.join(axes)}), got {size!r}")
+        counts = tuple(check_integer(f"{name}: {axis}", n, 1) for axis, n in zip(axes, values, strict=False))
+        return counts if self._group.has_orientation else (*counts, 1)
+
+
+class R2GEGraph(_SampledGraph):
+    """The plane: nx x ny points (i / nx, j / ny); vertex i + nx j.
+
+    Args:
+        size: (nx, ny); a third number is ignored.
+        sigmas: the coefficients of the metric, positive; the third has nothing to weigh here.
+        K: the largest number of neighbours of a vertex, 1 <= K < V.
+        path_to_graph: folder of cache files, made if missing; None for no cache.
+        kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+
+    Raises:
+        TypeError, ValueError: for arguments of another type, or outside these ranges.
+    """
+
+    vertex_x: Tensor
+    vertex_y: Tensor
+    _group, _axes = R2, ("nx", "ny")
+
+
+class SE2GEGraph(_SampledGraph):
+    """The plane with orientations: the grid of `R2GEGraph` with ntheta orientations -pi/2 + k pi / ntheta, taken modulo
+    pi; vertex i + nx j + nx ny k.
+
+    Args:
+        size: (nx, ny, ntheta).
+        sigmas: the coefficients of the metric, positive: along the orientation, across it, for its change.
+        K: the largest number of neighbours of a vertex, 1 <= K < V.
+        path_to_graph: folder of cache files, made if missing; None for no cache.
+        kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+
+    Raises:
+        TypeError, ValueError: for arguments of another type, or outside these ranges.
+    """
+
+    vertex_x: Tensor
+    vertex_y: Tensor
+    vertex_theta: Tensor
+    _group, _axes = SE2, ("nx", "ny", "ntheta")
+
+
+class S2GEGraph(_SampledGraph):
+    """The sphere, sampled by an icosphere of 10 4^level + 2 vertices.
+
+    Args:
+        size: (number of vertices,); a second number is ignored.
+        sigmas: the coefficients of the metric, positive, the first two equal; the third has nothing to weigh here.
+        K: the largest number of neighbours of a vertex, 1 <= K < V.
+        path_to_graph: folder of cache files, made if missing; None for no cache.
+        kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+
+    Raises:
+        TypeError, ValueError: for arguments of another type, or outside these ranges.
+    """
+
+    vertex_beta: Tensor
+    vertex_gamma: Tensor
+    _group, _axes = S2, ("num_vertices",)
+
+
+class SO3GEGraph(_SampledGraph):
+    """The sphere with orientations: an icosphere of 10 4^level + 2 vertices with nalpha orientations
+    -pi/2 + k pi / nalpha, taken modulo pi; vertex i + number of vertices of the icosphere k.
+
+    Args:
+        size: (number of vertices of the icosphere, nalpha).
+        sigmas: the coefficients of the metric, positive: two for directions on the sphere, one for the orientation.
+        K: the largest number of neighbours of a vertex, 1 <= K < V.
+        path_to_graph: folder of cache files, made if missing; None for no cache.
+        kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+
+    Raises:
+        TypeError, ValueError: for arguments of another type, or outside these ranges.
+    """
+
+    vertex_alpha: Tensor
+    vertex_beta: Tensor
+    vertex_gamma: Tensor
+    _group, _axes = SO3, ("num_vertices", "nalpha")
+
+
+def _centroid(size: tuple[int, ...]) -> int:
+    """The vertex in the middle of a grid; on the sphere, where there is no middle, the first."""
+    if len(size) == 2:
+        return 0
+    nx, ny, ntheta = size
+    return nx // 2 + ny // 2 * nx + ntheta // 2 * nx * ny
+
+
+def _checked_parameters(
+    name: str, group: Group, num_vertices: int, sigmas: object, K: object, kernel: object
+) -> tuple[tuple[float, float, float], int, str]:
+    metric = check_sigmas(f"{name}: sigmas", sigmas)
+    if group.name == "s2" and metric[0] != metric[1]:
+        raise ValueError(
+            f"{name}: sigmas: expected sigma_1 = sigma_2, got {metric}: the sphere has no invariant direction field, "
+            "so an anisotropic metric on it is neither symmetric nor invariant; SO3GEGraph is the anisotropic graph"
+        )
+    K = check_integer(f"{name}: K", K, 1, num_vertices - 1)
+    return metric, K, check_choice(f"{name}: kernel", kernel, KERNELS)

@@ -1,0 +1,102 @@
+"""Random sub-graphs: regularisation by leaving out edges or vertices."""
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from .edges import Edges, reverse_edges
+from .graph import Graph
+from .manifold import GEGraph
+
+
+class RandomSubGraph(Graph):
+    """A sub-graph of `graph` that can be drawn anew at every training step.
+
+    It starts as the whole graph. Each sampling thins out what the former left; `reinit` restores the whole. Draws come
+    from torch's global generator, so `torch.manual_seed` reproduces them. Layers use the present Laplacian.
+
+    Args:
+        graph: the parent.
+
+    Attributes:
+        graph: the parent.
+        manifold, size, dim: those of the parent, where it is a graph of group elements.
+        sub_vertex_index: (V,) int64, the parent's index of every vertex, ascending.
+        vertex_attributes: names of the parent's vertex attributes, of which this graph has its own, restricted ones.
+    """
+
+    manifold: str
+    size: tuple[int, ...]
+    dim: tuple[int, int]
+    sub_vertex_index: Tensor
+
+    def __init__(self, graph: Graph) -> None:
+        if not isinstance(graph, Graph):
+            raise TypeError(f"RandomSubGraph: graph: expected a Graph, got {type(graph).__name__}")
+        self.graph = graph
+        self.vertex_attributes = graph.vertex_attributes
+        if isinstance(graph, GEGraph | RandomSubGraph):
+            self.manifold, self.size, self.dim = graph.manifold, graph.size, graph.dim
+        self.reinit()
+
+    def reinit(self, *_: object) -> None:
+        """Restores the parent's vertices and edges. Arguments, such as an event handler gets, are ignored."""
+        parent = self.graph
+        self._set_vertices(parent.vertex_index)
+        self._set_edges(Edges(parent.edge_index, parent.edge_sqdist, parent.edge_weight), parent.num_vertices)
+
+    def edges_sampling(self, rate: float) -> None:
+        """Keeps ceil(rate E / 2) of the E / 2 undirected edges, drawn without replacement in proportion to weight.
+
+        Raises ValueError for a rate outside (0, 1].
+        """
+        rate = _checked_rate("edges_sampling", rate)
+        index, weight = self.edge_index, self.edge_weight
+        pair = (index[0] < index[1]).nonzero()[:, 0]
+        # The first arrivals of independent clocks of rate `weight` are such a draw, for any number of edges.
+        arrival = torch.empty(len(pair), dtype=torch.float64).exponential_() / weight[pair]
+        count = math.ceil(rate * len(pair))
+        kept = pair[arrival.topk(count, largest=False, sorted=False).indices]
+        mask = torch.zeros(self.num_edges, dtype=torch.bool)
+        mask[kept] = mask[reverse_edges(index, self.num_vertices)[kept]] = True
+        self._set_edges(Edges(index[:, mask], self.edge_sqdist[mask], weight[mask]), self.num_vertices)
+
+    def vertices_sampling(self, rate: float) -> None:
+        """Keeps floor(rate V) vertices, drawn uniformly, and the edges between them. Pooling layers do not follow.
+
+        Raises ValueError for a rate outside (0, 1], or so small that no vertex is left.
+        """
+        rate = _checked_rate("vertices_sampling", rate)
+        count = math.floor(rate * self.num_vertices)
+        if count == 0:
+            raise ValueError(f"vertices_sampling: rate: expected at least 1 / V = 1 / {self.num_vertices}, got {rate}")
+        vertices = torch.randperm(self.num_vertices)[:count].sort().values
+        renumbered = torch.full((self.num_vertices,), -1)
+        renumbered[vertices] = torch.arange(count)
+        index = renumbered[self.edge_index]
+        mask = (index >= 0).all(0)
+        self._set_vertices(self.sub_vertex_index[vertices])
+        self._set_edges(Edges(index[:, mask], self.edge_sqdist[mask], self.edge_weight[mask]), count)
+
+    def _set_vertices(self, sub_vertex_index: Tensor) -> None:
+        self.sub_vertex_index = sub_vertex_index
+        for attribute in self.vertex_attributes:
+            setattr(self, attribute, getattr(self.graph, attribute)[sub_vertex_index])
+
+    def cartesian_pos(self, axis: str | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """The parent's positions of the vertices: all three axes, or the one named "x", "y" or "z"."""
+        if not isinstance(self.graph, GEGraph | RandomSubGraph):
+            raise TypeError("cartesian_pos: expected a graph of group elements, the parent has no positions")
+        position = self.graph.cartesian_pos(axis)
+        if isinstance(position, Tensor):
+            return position[self.sub_vertex_index]
+        x, y, z = position
+        return x[self.sub_vertex_index], y[self.sub_vertex_index], z[self.sub_vertex_index]
+
+
+def _checked_rate(name: str, rate: float) -> float:
+    if not isinstance(rate, Real) or not 0 < rate <= 1:
+        raise ValueError(f"{name}: rate: expected a number in (0, 1], got {rate!r}")
+    return float(rate)

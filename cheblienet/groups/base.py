@@ -1,0 +1,114 @@
+"""What a group has to offer. A new group is one subclass here and one struct in csrc/math."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .._checks import check_floating, check_sigmas
+
+
+class Group(ABC):
+    """A Lie group, or a homogeneous space of one, with its anisotropic distance (arXiv:2111.12139, section 3.1).
+
+    All methods work on batches of any shape, any floating dtype and device, and are differentiable.
+
+    Attributes:
+        name: "r2", "se2", "s2" or "so3".
+        coordinates: names of the d coordinates of an element.
+        has_orientation: whether the last angle of g^-1 h counts modulo pi, as that of a line, which has no head.
+    """
+
+    name: ClassVar[str]
+    coordinates: ClassVar[tuple[str, ...]]
+    has_orientation: ClassVar[bool] = False
+
+    @abstractmethod
+    def uniform_sampling(self, *size: int) -> Tensor:
+        """The regular sampling of the given size, (V, d) float64, in vertex order."""
+
+    @abstractmethod
+    def _matrix(self, element: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _element(self, matrix: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _inverse(self, matrix: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _log(self, matrix: Tensor) -> Tensor: ...
+
+    def matrix(self, element: Tensor) -> Tensor:
+        """The matrices (..., 3, 3) of elements (..., d)."""
+        return self._matrix(self._check_element("element", element))
+
+    def element(self, matrix: Tensor) -> Tensor:
+        """The coordinates (..., d) of matrices (..., 3, 3): matrix(element(G)) = G."""
+        return self._element(self._check_matrix(matrix))
+
+    def inverse(self, matrix: Tensor) -> Tensor:
+        """The inverses (..., 3, 3) of matrices (..., 3, 3)."""
+        return self._inverse(self._check_matrix(matrix))
+
+    def log(self, matrix: Tensor) -> Tensor:
+        """The logarithms c (..., 3) of matrices (..., 3, 3), in the basis of the Lie algebra that the metric weighs."""
+        return self._log(self._check_matrix(matrix))
+
+    def squared_distance(self, g: Tensor, h: Tensor, sigmas: Sequence[float] | Tensor) -> Tensor:
+        """d2(g, h) = sum_i sigma_i c_i^2 with c = log(g^-1 h), the minimum over the orientation's offsets -pi, 0, pi.
+
+        Args:
+            g, h: elements (..., d), broadcast against each other.
+            sigmas: three positive coefficients; a tensor (3,) may require a gradient.
+        """
+        check_sigmas(f"{self.name}: sigmas", sigmas)
+        g, h = self._check_element("g", g), self._check_element("h", h)
+        metric = torch.as_tensor(sigmas, dtype=g.dtype, device=g.device)
+        relative = self._inverse(self._matrix(g)) @ self._matrix(h)
+        sqdist = self._log(relative).square() @ metric
+        if not self.has_orientation:
+            return sqdist
+        # Rotations by -pi and by pi are one matrix, so two candidates remain. Right of Rz(pi) two columns change sign.
+        half_turn = relative * relative.new_tensor([-1.0, -1.0, 1.0])
+        return torch.minimum(sqdist, self._log(half_turn).square() @ metric)
+
+    def _check_element(self, name: str, element: Tensor) -> Tensor:
+        name = f"{self.name}: {name}"
+        if not isinstance(element, Tensor):
+            raise TypeError(f"{name}: expected a tensor (..., {len(self.coordinates)}), got {type(element).__name__}")
+        check_floating(name, element)
+        if element.ndim < 1 or element.shape[-1] != len(self.coordinates):
+            raise ValueError(
+                f"{name}: expected coordinates {', '.join(self.coordinates)} in the last dimension, "
+                f"got shape {tuple(element.shape)}"
+            )
+        return element
+
+    def _check_matrix(self, matrix: Tensor) -> Tensor:
+        name = f"{self.name}: matrix"
+        if not isinstance(matrix, Tensor):
+            raise TypeError(f"{name}: expected a tensor (..., 3, 3), got {type(matrix).__name__}")
+        check_floating(name, matrix)
+        if matrix.shape[-2:] != (3, 3):
+            raise ValueError(f"{name}: expected shape (..., 3, 3), got {tuple(matrix.shape)}")
+        return matrix
+
+
+def square(rows: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) from their entries (..., 9), row by row."""
+    return rows.reshape(*rows.shape[:-1], 3, 3)
+
+
+def rotation_z(angle: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) by `angle` (...), in radians, about the z axis."""
+    c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    return square(torch.stack([c, -s, zero, s, c, zero, zero, zero, one], -1))
+
+
+def rotation_y(angle: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) by `angle` (...), in radians, about the y axis."""
+    c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    return square(torch.stack([c, zero, s, zero, one, zero, -s, zero, c], -1))

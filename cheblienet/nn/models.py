@@ -1,0 +1,78 @@
+"""The networks of the paper (arXiv:2111.12139, section 4 and its appendix)."""
+
+from torch import Tensor, nn
+
+from .._checks import check_integer
+from ..graphs import Graph
+from .blocks import NetworkBlock, ResidualBlock
+from .conv import ChebConv
+from .pool import GlobalPool, SE2SpatialPool
+
+
+class WideResSE2GEChebNet(nn.Module):
+    """A wide residual network of Chebyshev convolutions for images lifted to SE(2) (or on R2).
+
+    A convolution to 16 channels, three stages of residual blocks on 16 w, 32 w and 64 w channels, a global maximum and a
+    linear layer. Equivariant layers and an invariant maximum: the class scores do not change under the symmetries of the
+    sampling, such as a rotation of the image by 90 degrees.
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: number of classes.
+        kernel_size: R, the number of Chebyshev orders.
+        graph_lvl0: the coarsest graph, the only one without pooling.
+        graph_lvl1, graph_lvl2: with pooling, the graphs of twice and four times the resolution.
+        res_depth: residual blocks per stage.
+        widen_factor: w.
+        reduction: "max", "avg" or "rand" spatial pooling between the stages, or None.
+
+    Raises:
+        ValueError: if `reduction` is given without the two finer graphs.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        graph_lvl0: Graph,
+        graph_lvl1: Graph | None = None,
+        graph_lvl2: Graph | None = None,
+        res_depth: int = 2,
+        widen_factor: int = 1,
+        reduction: str | None = None,
+    ) -> None:
+        super().__init__()
+        check_integer("WideResSE2GEChebNet: res_depth", res_depth, 1)
+        check_integer("WideResSE2GEChebNet: widen_factor", widen_factor, 1)
+        check_integer("WideResSE2GEChebNet: out_channels", out_channels, 1)
+        if reduction is None:
+            graph_lvl1 = graph_lvl2 = graph_lvl0
+        elif graph_lvl1 is None or graph_lvl2 is None:
+            raise ValueError("WideResSE2GEChebNet: reduction: expected None without graph_lvl1 and graph_lvl2")
+        channels = [16, 16 * widen_factor, 32 * widen_factor, 64 * widen_factor]
+
+        def stage(level: int, graph: Graph) -> NetworkBlock:
+            cin, cout = channels[2 - level], channels[3 - level]
+            return NetworkBlock(cin, cout, res_depth, ResidualBlock, ChebConv, kernel_size, graph=graph)
+
+        self.conv = ChebConv(in_channels, channels[0], kernel_size, graph_lvl2)
+        self.block2 = stage(2, graph_lvl2)
+        self.pool2_1 = nn.Identity() if reduction is None else SE2SpatialPool(2, graph_lvl2.size, reduction)
+        self.block1 = stage(1, graph_lvl1)
+        self.pool1_0 = nn.Identity() if reduction is None else SE2SpatialPool(2, graph_lvl1.size, reduction)
+        self.block0 = stage(0, graph_lvl0)
+        self.globalpool = GlobalPool("max")
+        self.fc = nn.Linear(channels[3], out_channels)
+        self.logsoftmax = nn.LogSoftmax(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, V) signal on the finest graph -> (B, out_channels) log-probabilities."""
+        out = self.pool2_1(self.block2(self.conv(x)))
+        out = self.pool1_0(self.block1(out))
+        return self.logsoftmax(self.fc(self.globalpool(self.block0(out))))
+
+
+def capacity(model: nn.Module) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

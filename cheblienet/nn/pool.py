@@ -1,0 +1,182 @@
+"""Pooling and unpooling between resolutions of a group's sampling (arXiv:2111.12139, section 3.3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .. import ops
+from .._checks import check_choice, check_integer, check_tensor
+from ..groups import icosphere
+from ..ops.gather_reduce import REDUCTIONS
+
+
+class _VertexPool(nn.Module):
+    """Reduces, for every output vertex, the vertices that a table (Vout, m) names; -1 stands for none.
+
+    The table moves with the module and is not part of the state dict.
+    """
+
+    members: Tensor
+    rowptr: Tensor
+    entry: Tensor
+
+    def __init__(self, table: Tensor | None, num_vertices: int, reduction: str) -> None:
+        super().__init__()
+        self.reduction = check_choice(f"{type(self).__name__}: reduction", reduction, REDUCTIONS)
+        self.num_vertices = num_vertices
+        self.identity = table is None
+        if table is not None:
+            for name, tensor in ops.gather_index(table, num_vertices)._asdict().items():
+                self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, Vin) -> (B, C, Vout), in vertex-major memory. ValueError for another number of vertices."""
+        check_tensor(f"{type(self).__name__}: x", x, "(B, C, V)", 3)
+        if x.shape[2] != self.num_vertices:
+            raise ValueError(
+                f"{type(self).__name__}: x: expected shape (B, C, V = {self.num_vertices}), got {tuple(x.shape)}"
+            )
+        if self.identity:
+            return x
+        pooling = ops.GatherIndex(self.members, self.rowptr, self.entry)
+        return ops.gather_reduce(x.transpose(1, 2), pooling, self.reduction).transpose(1, 2)
+
+    def extra_repr(self) -> str:
+        return f"num_vertices={self.num_vertices}, reduction={self.reduction!r}"
+
+
+def _check_size(owner: str, size: Sequence[int], names: str) -> list[int]:
+    expected = names.split(", ")
+    if len(size) != len(expected):
+        raise ValueError(f"{owner}: size: expected ({names}), got {tuple(size)}")
+    return [check_integer(f"{owner}: size: {name}", n, 1) for name, n in zip(expected, size, strict=True)]
+
+
+def _over_orientations(table: Tensor, num_spatial: int, num_orientations: int) -> Tensor:
+    """The table of one orientation layer, repeated for all: spatial vertices run fastest."""
+    shift = num_spatial * torch.arange(num_orientations)[:, None, None]
+    return torch.where(table >= 0, table + shift, -1).flatten(0, 1)
+
+
+class SE2SpatialPool(_VertexPool):
+    """Pools squares of `kernel_size` x `kernel_size` vertices in every orientation layer of an SE(2) grid.
+
+    Args:
+        kernel_size: side of the square, at least 1. Rows and columns beyond the last whole square are left out.
+        size: (nx, ny, ntheta) of the input.
+        reduction: "max", "avg" or "rand".
+    """
+
+    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str) -> None:
+        nx, ny, ntheta = _check_size("SE2SpatialPool", size, "nx, ny, ntheta")
+        k = check_integer("SE2SpatialPool: kernel_size", kernel_size, 1, min(nx, ny))
+        squares = torch.arange(nx * ny).view(ny, nx).unfold(0, k, k).unfold(1, k, k)  # (ny / k, nx / k, k, k)
+        table = _over_orientations(squares.reshape(-1, k * k), nx * ny, ntheta)
+        super().__init__(table if k > 1 else None, nx * ny * ntheta, reduction)
+
+
+class SE2SpatialUnpool(_VertexPool):
+    """Repeats each vertex of an SE(2) grid on a square of `kernel_size` x `kernel_size` vertices.
+
+    Args:
+        kernel_size: side of the square, at least 1.
+        size: (nx, ny, ntheta) of the input.
+        expansion: "max", "avg" or "rand"; all the same here, since each output has one source.
+    """
+
+    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str) -> None:
+        nx, ny, ntheta = _check_size("SE2SpatialUnpool", size, "nx, ny, ntheta")
+        k = check_integer("SE2SpatialUnpool: kernel_size", kernel_size, 1)
+        source = torch.arange(nx * ny).view(ny, nx).repeat_interleave(k, 0).repeat_interleave(k, 1)
+        table = _over_orientations(source.reshape(-1, 1), nx * ny, ntheta)
+        super().__init__(table if k > 1 else None, nx * ny * ntheta, expansion)
+
+
+def _icosphere_level(owner: str, kernel_size: int, num_sphere: int) -> int:
+    if check_integer(f"{owner}: kernel_size", kernel_size, 1) > 2:
+        raise ValueError(f"{owner}: kernel_size: expected 1 (none) or 2 (one subdivision level), got {kernel_size}")
+    return icosphere.icosphere_level(num_sphere)
+
+
+class SO3SpatialPool(_VertexPool):
+    """Pools an icosphere's vertices, in every orientation layer, onto the next coarser level.
+
+    A coarse vertex reduces itself and its neighbours on the fine mesh: seven, or six at the twelve pentagons.
+
+    Args:
+        kernel_size: 2 for one subdivision level, 1 for none.
+        size: (number of sphere vertices, nalpha) of the input.
+        reduction: "max", "avg" or "rand".
+    """
+
+    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str) -> None:
+        num_sphere, nalpha = _check_size("SO3SpatialPool", size, "num_sphere, nalpha")
+        level = _icosphere_level("SO3SpatialPool", kernel_size, num_sphere)
+        table = None
+        if kernel_size == 2:
+            if level == 0:
+                raise ValueError(f"SO3SpatialPool: size: expected an icosphere of level 1 or finer, got {tuple(size)}")
+            table = _over_orientations(icosphere.pooling_index(level), num_sphere, nalpha)
+        super().__init__(table, num_sphere * nalpha, reduction)
+
+
+class SO3SpatialUnpool(_VertexPool):
+    """Expands an icosphere's vertices, in every orientation layer, onto the next finer level.
+
+    A fine vertex reduces the two ends of the coarse edge it halves; a coarse vertex keeps its value.
+
+    Args:
+        kernel_size: 2 for one subdivision level, 1 for none.
+        size: (number of sphere vertices, nalpha) of the input.
+        expansion: "max", "avg" or "rand".
+    """
+
+    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str) -> None:
+        num_sphere, nalpha = _check_size("SO3SpatialUnpool", size, "num_sphere, nalpha")
+        level = _icosphere_level("SO3SpatialUnpool", kernel_size, num_sphere)
+        table = None
+        if kernel_size == 2:
+            table = _over_orientations(icosphere.unpooling_index(level + 1), num_sphere, nalpha)
+        super().__init__(table, num_sphere * nalpha, expansion)
+
+
+class SO3OrientationPool(_VertexPool):
+    """Pools `kernel_size` consecutive orientations at every vertex of the sphere; all of them give a signal on S2.
+
+    Args:
+        kernel_size: number of orientations to reduce, a divisor of nalpha.
+        size: (number of sphere vertices, nalpha) of the input.
+        reduction: "max", "avg" or "rand".
+    """
+
+    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str) -> None:
+        num_sphere, nalpha = _check_size("SO3OrientationPool", size, "num_sphere, nalpha")
+        k = check_integer("SO3OrientationPool: kernel_size", kernel_size, 1, nalpha)
+        if nalpha % k:
+            raise ValueError(f"SO3OrientationPool: kernel_size: expected a divisor of nalpha = {nalpha}, got {k}")
+        layers = torch.arange(num_sphere * nalpha).view(nalpha // k, k, num_sphere)
+        super().__init__(layers.transpose(1, 2).reshape(-1, k) if k > 1 else None, num_sphere * nalpha, reduction)
+
+
+class GlobalPool(nn.Module):
+    """Reduces all vertices, (B, C, V) -> (B, C).
+
+    Args:
+        reduction: "max", "avg" or "rand" (one vertex per call, from the framework's generator).
+    """
+
+    def __init__(self, reduction: str) -> None:
+        super().__init__()
+        self.reduction = check_choice("GlobalPool: reduction", reduction, REDUCTIONS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_tensor("GlobalPool: x", x, "(B, C, V)", 3)
+        if self.reduction == "max":
+            return x.max(-1).values
+        if self.reduction == "avg":
+            return x.mean(-1)
+        return x.index_select(-1, torch.randint(x.shape[-1], (1,), device=x.device)).squeeze(-1)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"

@@ -1,0 +1,9 @@
+"""The compiled operators behind checked Python functions, and their plain PyTorch definitions in `reference`."""
+
+from . import reference
+from .chebyshev import chebyshev
+from .csr import Csr, csr
+from .gather_reduce import GatherIndex, gather_index, gather_reduce
+from .nearest_neighbors import nearest_neighbors
+
+__all__ = ["Csr", "GatherIndex", "chebyshev", "csr", "gather_index", "gather_reduce", "nearest_neighbors", "reference"]

@@ -1,0 +1,56 @@
+"""Nearest neighbours on a group, in whole shells of equally near elements."""
+
+import torch
+from torch import Tensor
+
+from .. import _library  # noqa: F401  (registers the operators)
+from .._checks import check_integer, check_sigmas, check_tensor
+from ..groups import Group
+
+
+def nearest_neighbors(
+    elements: Tensor, sigmas: tuple[float, float, float] | Tensor, K: int, group: Group
+) -> tuple[Tensor, Tensor]:
+    """The K nearest other elements of every element, by the anisotropic squared distance of `group`.
+
+    Distances that agree within a relative 1e-5 form one shell, and a shell is a neighbourhood's whole or not at all: no
+    neighbour is chosen over an equally near one, so every symmetry of the sampling is a symmetry of the result.
+
+    Args:
+        elements: (V, d) float64, the coordinates of `group` (angles in radians).
+        sigmas: the three positive coefficients of the metric.
+        K: number of neighbours, 1 <= K < V.
+        group: one of `cheblienet.groups.GROUPS`.
+
+    Returns:
+        `index` (V, K) int64: neighbours by increasing distance, members of a shell by increasing index, -1 where the next
+        shell has more members than there is room for; and `sqdist` (V, K) float64: the K smallest squared distances,
+        also where `index` is -1.
+
+    Raises:
+        TypeError: for elements that are no float64 tensor.
+        ValueError: for another shape, coordinates that are not finite, K or sigmas out of range.
+    """
+    name = "nearest_neighbors: "
+    check_tensor(name + "elements", elements, "(V, d)", 2)
+    if elements.dtype != torch.float64:
+        raise TypeError(f"{name}elements: expected float64, got {elements.dtype}")
+    if elements.shape[1] != len(group.coordinates):
+        raise ValueError(
+            f"{name}elements: expected the {len(group.coordinates)} coordinates {', '.join(group.coordinates)} of "
+            f"{group.name}, got shape {tuple(elements.shape)}"
+        )
+    if elements.shape[0] < 2:
+        raise ValueError(f"{name}elements: expected at least 2 elements, got {elements.shape[0]}")
+    if not elements.isfinite().all():
+        raise ValueError(f"{name}elements: expected finite coordinates, got NaN or infinity")
+    K = check_integer(name + "K", K, 1, elements.shape[0] - 1)
+    metric = torch.tensor(check_sigmas(name + "sigmas", sigmas), dtype=torch.float64, device=elements.device)
+    index, sqdist = torch.ops.cheblienet.nearest_neighbors(elements.detach().contiguous(), metric, K, group.name)
+    return index, sqdist
+
+
+@torch.library.register_fake("cheblienet::nearest_neighbors")
+def _(elements: Tensor, sigmas: Tensor, k: int, group: str) -> tuple[Tensor, Tensor]:
+    shape = (elements.shape[0], k)
+    return elements.new_empty(shape, dtype=torch.int64), elements.new_empty(shape, dtype=torch.float64)

@@ -1,0 +1,69 @@
+"""The operators in plain PyTorch: the definition of right, differentiable, on any device, with the signatures of the
+compiled ones. Written for reading; memory and speed are not a concern."""
+
+import torch
+from torch import Tensor
+
+from ..groups import Group
+from .csr import Csr
+
+SHELL_TOLERANCE = 1e-5
+
+
+def nearest_neighbors(
+    elements: Tensor, sigmas: tuple[float, float, float] | Tensor, K: int, group: Group
+) -> tuple[Tensor, Tensor]:
+    """The K nearest other elements of each, in whole shells; see `cheblienet.ops.nearest_neighbors`."""
+    vertices = elements.shape[0]
+    index = torch.full((vertices, K), -1, dtype=torch.int64, device=elements.device)
+    sqdist = elements.new_empty((vertices, K))
+    for v in range(vertices):
+        distances = group.squared_distance(elements[v], elements, sigmas)
+        distances[v] = torch.inf
+        order = torch.argsort(distances, stable=True)[: vertices - 1]
+        ranked = distances[order]
+        boundary = torch.ones(
+            vertices - 1, dtype=torch.bool, device=elements.device
+        )  # does a shell end after this one?
+        boundary[:-1] = ranked[1:] > ranked[:-1] * (1 + SHELL_TOLERANCE)
+        shell = torch.cumsum(boundary, 0) - boundary.long()
+        whole = boundary[:K].nonzero()
+        count = int(whole[-1]) + 1 if len(whole) else 0
+        by_shell_then_index = torch.argsort(shell[:count] * vertices + order[:count])
+        index[v, :count] = order[:count][by_shell_then_index]
+        sqdist[v, :count] = ranked[:count][by_shell_then_index]
+        sqdist[v, count:] = ranked[count:K]
+    return index, sqdist
+
+
+def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = None) -> Tensor:
+    """y = sum_k T_k(L) x Theta_k by the three-term recurrence; see `cheblienet.ops.chebyshev`."""
+    orders = [x]
+    for _ in range(1, weight.shape[0]):
+        previous = 0 if len(orders) == 1 else orders[-2]
+        scale = 1 if len(orders) == 1 else 2
+        orders.append(scale * _sparse_product(laplacian, orders[-1]) - previous)
+    y = torch.einsum("kbvi,kio->bvo", torch.stack(orders), weight)
+    return y if bias is None else y + bias
+
+
+def _sparse_product(laplacian: Csr, x: Tensor) -> Tensor:
+    """(L x)[b, i] = sum_j L_ij x[b, j]"""
+    rowptr, col, values = laplacian
+    row = torch.repeat_interleave(torch.arange(x.shape[1], device=x.device), rowptr.diff())
+    return torch.zeros_like(x).index_add(1, row, values.to(x.dtype)[None, :, None] * x[:, col])
+
+
+def gather_reduce(x: Tensor, index: Tensor, choice: Tensor | None, reduction: str) -> Tensor:
+    """y[b, o] = reduction over the members m of x[b, index[o, m]], where index[o, m] >= 0.
+
+    `choice` (Vout,) names the member that "rand" takes; see `cheblienet.ops.gather_reduce`.
+    """
+    present = (index >= 0)[None, :, :, None]
+    members = x[:, index.clamp(min=0)]  # (B, Vout, m, C)
+    if reduction == "max":
+        return members.masked_fill(~present, -torch.inf).amax(2)
+    if reduction == "avg":
+        return members.masked_fill(~present, 0).sum(2) / present.sum(2)
+    assert choice is not None
+    return members[:, torch.arange(len(index), device=x.device), choice.long()]

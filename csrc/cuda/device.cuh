@@ -1,0 +1,57 @@
+// What every launcher needs of the framework on the device: the current stream, the guard, the device's name of a
+// dtype.
+#pragma once
+#include <cuda_runtime.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
+
+#include "../torch_api.h"
+#include "pack.cuh"
+
+namespace cheblienet {
+
+using DeviceGuard = torch::stable::accelerator::DeviceGuard;
+
+inline cudaStream_t current_stream(const Tensor& t) {
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(t.get_device_index(), &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+template <class T>
+struct device_type {
+  using type = T;
+};
+template <>
+struct device_type<Half> {
+  using type = __half;
+};
+template <>
+struct device_type<BFloat16> {
+  using type = __nv_bfloat16;
+};
+
+// Calls f with a null pointer to the device's type of the tensor's elements.
+template <class F>
+void dispatch_device(const Tensor& t, const char* name, F&& f) {
+  dispatch(t, name, [&](auto zero) { f(static_cast<typename device_type<decltype(zero)>::type*>(nullptr)); });
+}
+
+template <class T>
+const T* device_data(const Tensor& t) {
+  return static_cast<const T*>(t.const_data_ptr());
+}
+template <class T>
+T* device_data(Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
+// Calls f with the pack size: 16 bytes where the rows of `channels` elements start at multiples of it, one element
+// otherwise.
+template <class T, class F>
+void dispatch_pack(int64_t channels, F&& f) {
+  if (channels % kPackSize<T> == 0) f(std::integral_constant<int, kPackSize<T>>());
+  else f(std::integral_constant<int, 1>());
+}
+
+}  // namespace cheblienet

@@ -1,0 +1,73 @@
+#include "gather_reduce.cuh"
+
+#include "../reduction_name.h"
+#include "device.cuh"
+
+namespace cheblienet {
+namespace {
+
+template <class F>
+void dispatch_reduction(const std::string& name, F&& f) {
+  switch (reduction_from(name)) {
+    case Reduction::max: return f(std::integral_constant<Reduction, Reduction::max>());
+    case Reduction::avg: return f(std::integral_constant<Reduction, Reduction::avg>());
+    case Reduction::rand: return f(std::integral_constant<Reduction, Reduction::rand>());
+  }
+}
+
+std::tuple<Tensor, Tensor> gather_reduce_cuda(const Tensor& x, const Tensor& index, const Tensor&, const Tensor&,
+                                              std::optional<Tensor> choice, std::string reduction) {
+  DeviceGuard guard(x.get_device_index());
+  const int64_t batch = x.size(0), vertices = x.size(1), outputs = index.size(0), channels = x.size(2);
+  Tensor y = new_empty(x, {batch, outputs, channels}, x.scalar_type());
+  Tensor winner = choice ? torch::stable::clone(*choice) : new_empty(x, {0}, ScalarType::Byte);
+  if (reduction_from(reduction) == Reduction::max) winner = new_empty(x, {batch, outputs, channels}, ScalarType::Byte);
+  if (y.numel() == 0) return {y, winner};
+  dispatch_device(x, "gather_reduce", [&](auto* null) {
+    using T = std::remove_pointer_t<decltype(null)>;
+    dispatch_pack<T>(channels, [&](auto pack) {
+      dispatch_reduction(reduction, [&](auto chosen) {
+        const FlatLaunch launch = flat_launch(y.numel() / pack);
+        gather_reduce<T, decltype(pack)::value, decltype(chosen)::value>
+            <<<launch.grid, launch.block, 0, current_stream(x)>>>(
+                device_data<T>(x), index.const_data_ptr<int64_t>(),
+                choice ? choice->const_data_ptr<uint8_t>() : nullptr, device_data<T>(y),
+                winner.mutable_data_ptr<uint8_t>(), batch, vertices, outputs, static_cast<int>(index.size(1)),
+                static_cast<int>(channels));
+      });
+    });
+  });
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return {y, winner};
+}
+
+Tensor gather_reduce_backward_cuda(const Tensor& grad, const Tensor& winner, const Tensor& index, const Tensor& rowptr,
+                                   const Tensor& entry, std::string reduction) {
+  DeviceGuard guard(grad.get_device_index());
+  const int64_t batch = grad.size(0), outputs = grad.size(1), channels = grad.size(2), vertices = rowptr.size(0) - 1;
+  Tensor dx = new_empty(grad, {batch, vertices, channels}, grad.scalar_type());
+  if (dx.numel() == 0) return dx;
+  dispatch_device(grad, "gather_reduce_backward", [&](auto* null) {
+    using T = std::remove_pointer_t<decltype(null)>;
+    dispatch_pack<T>(channels, [&](auto pack) {
+      dispatch_reduction(reduction, [&](auto chosen) {
+        const FlatLaunch launch = flat_launch(dx.numel() / pack);
+        gather_reduce_backward<T, decltype(pack)::value, decltype(chosen)::value>
+            <<<launch.grid, launch.block, 0, current_stream(grad)>>>(
+                device_data<T>(grad), winner.const_data_ptr<uint8_t>(), index.const_data_ptr<int64_t>(),
+                rowptr.const_data_ptr<int64_t>(), entry.const_data_ptr<int64_t>(), device_data<T>(dx), batch, vertices,
+                outputs, static_cast<int>(index.size(1)), static_cast<int>(channels));
+      });
+    });
+  });
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return dx;
+}
+
+}  // namespace
+}  // namespace cheblienet
+
+STABLE_TORCH_LIBRARY_IMPL(cheblienet, CUDA, m) {
+  m.impl("gather_reduce", TORCH_BOX(&cheblienet::gather_reduce_cuda));
+  m.impl("gather_reduce_backward", TORCH_BOX(&cheblienet::gather_reduce_backward_cuda));
+}

@@ -1,0 +1,59 @@
+// Channels in packs of 16 bytes, and the type in which they are summed.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+namespace cheblienet {
+
+template <class T, int N>
+struct alignas(sizeof(T) * N) Pack {
+  T v[N];
+};
+
+template <class T>
+struct device_accumulate {
+  using type = float;
+};
+template <>
+struct device_accumulate<double> {
+  using type = double;
+};
+template <class T>
+using device_accumulate_t = typename device_accumulate<T>::type;
+
+// Explicit conversions: the framework builds with the implicit ones of the 16-bit types disabled.
+__device__ __forceinline__ float widen(float v) { return v; }
+__device__ __forceinline__ double widen(double v) { return v; }
+__device__ __forceinline__ float widen(__half v) { return __half2float(v); }
+__device__ __forceinline__ float widen(__nv_bfloat16 v) { return __bfloat162float(v); }
+
+template <class T>
+__device__ __forceinline__ T narrow(device_accumulate_t<T> v) {
+  return v;
+}
+template <>
+__device__ __forceinline__ __half narrow<__half>(float v) {
+  return __float2half_rn(v);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) {
+  return __float2bfloat16_rn(v);
+}
+
+// Elements of T that one 16-byte access moves.
+template <class T>
+constexpr int kPackSize = 16 / sizeof(T);
+
+struct FlatLaunch {
+  unsigned grid, block;
+};
+
+// One thread per item; fewer than 2^31 blocks for any tensor that fits a GPU.
+inline FlatLaunch flat_launch(int64_t items) {
+  constexpr unsigned block = 256;
+  return {static_cast<unsigned>((items + block - 1) / block), block};
+}
+
+}  // namespace cheblienet

@@ -1,0 +1,72 @@
+// SO(3), the rotations of the sphere. Element: (alpha, beta, gamma) with G = Rz(gamma) Ry(beta) Rz(alpha).
+//
+// Elements are kept as unit quaternions (w, x, y, z). With q = (w, v) that of g^-1 h, w >= 0, the logarithm is
+//   c = 2 atan2(|v|, w) / |v| v,
+// equal to phi / (2 sin phi) (G32 - G23, G13 - G31, G21 - G12) of arXiv:2111.12139, section 3.1, and well conditioned
+// at phi = pi as well, where the matrix form loses the axis.
+#pragma once
+#include "metric.h"
+
+namespace cheblienet {
+
+template <class T>
+struct Quaternion {
+  T w, x, y, z;
+
+  // Rz(gamma) Ry(beta) Rz(alpha)
+  static CHEBLIENET_HD Quaternion from_euler(T alpha, T beta, T gamma) {
+    const T s = std::sin(beta / 2), c = std::cos(beta / 2), sum = (gamma + alpha) / 2, difference = (gamma - alpha) / 2;
+    return {c * std::cos(sum), -s * std::sin(difference), s * std::cos(difference), c * std::sin(sum)};
+  }
+
+  // conj(g) h. Equal arguments give an exact zero vector part: the products cancel in pairs.
+  static CHEBLIENET_HD Quaternion relative(const Quaternion& g, const Quaternion& h) {
+    return {g.w * h.w + g.x * h.x + g.y * h.y + g.z * h.z, (g.w * h.x - g.x * h.w) + (g.z * h.y - g.y * h.z),
+            (g.w * h.y - g.y * h.w) + (g.x * h.z - g.z * h.x), (g.w * h.z - g.z * h.w) + (g.y * h.x - g.x * h.y)};
+  }
+};
+
+// 2 atan2(s, c) / s for s = sin and c = |cos| of half a rotation angle: at least 2, by its series near s = 0.
+template <class T>
+CHEBLIENET_HD T angle_over_sine(T s, T c) {
+  const T s2 = s * s;
+  return s2 < T(1e-6) ? 2 + s2 / 3 + 3 * s2 * s2 / 20 : 2 * std::atan2(s, std::abs(c)) / s;
+}
+
+template <class T>
+struct SO3 {
+  static constexpr int coordinates = 3;
+  using Scalar = T;
+  using Element = Quaternion<T>;
+
+  static CHEBLIENET_HD Element prepare(const T* c) { return Element::from_euler(c[0], c[1], c[2]); }
+
+  static CHEBLIENET_HD Tangent<T> log(const Element& g, const Element& h) {
+    const Quaternion<T> q = Quaternion<T>::relative(g, h);
+    const T f = std::copysign(angle_over_sine(std::sqrt(q.x * q.x + q.y * q.y + q.z * q.z), q.w), q.w);
+    return {f * q.x, f * q.y, f * q.z};
+  }
+
+  static CHEBLIENET_HD T squared_angle_over_sine(T squared_sine, T cosine) {
+    const T f = angle_over_sine(std::sqrt(squared_sine), cosine);
+    return f * f;
+  }
+
+  // The minimum over the offsets -pi, 0, pi of alpha: Rz(-pi) and Rz(pi) are one matrix, and q Rz(pi) = (-z, y, -x, w).
+  static CHEBLIENET_HD T squared_distance(const Element& g, const Element& h, const Metric<T>& metric) {
+    const Quaternion<T> q = Quaternion<T>::relative(g, h);
+    const T xy = q.x * q.x + q.y * q.y;
+    const T straight = squared_angle_over_sine(xy + q.z * q.z, q.w) * metric.squared_norm(q.x, q.y, q.z);
+    const T reversed = squared_angle_over_sine(xy + q.w * q.w, q.z) * metric.squared_norm(q.y, q.x, q.w);
+    return straight < reversed ? straight : reversed;
+  }
+
+  // The factor is at least 2 and tends to 2 for near elements, so the chord bounds the distance closely from below.
+  static CHEBLIENET_HD T lower_bound(const Element& g, const Element& h, const Metric<T>& metric) {
+    const Quaternion<T> q = Quaternion<T>::relative(g, h);
+    const T straight = metric.squared_norm(q.x, q.y, q.z), reversed = metric.squared_norm(q.y, q.x, q.w);
+    return 4 * (straight < reversed ? straight : reversed);
+  }
+};
+
+}  // namespace cheblienet

@@ -1,0 +1,33 @@
+// Every operator schema, and the module whose import registers them with their CPU kernels.
+#include "cpu/sparse_rows.h"
+#include "python_module.h"
+#include "torch_api.h"
+
+STABLE_TORCH_LIBRARY(cheblienet, m) {
+  // elements (V, d) float64, sigmas (3,) float64 -> index (V, k) int64, squared distance (V, k) float64
+  m.def("nearest_neighbors(Tensor elements, Tensor sigmas, int k, str group) -> (Tensor, Tensor)");
+
+  // x (B, V, Cin), weight (R, Cin, Cout), Laplacian in CSR form: rowptr (V + 1,) and col (E,) int32, values (E,)
+  // -> y (B, V, Cout)
+  m.def("chebyshev(Tensor x, Tensor weight, Tensor rowptr, Tensor col, Tensor values, Tensor? bias) -> Tensor");
+  // -> gradients of x, weight, bias and values; without elements where not needed
+  m.def(
+      "chebyshev_backward(Tensor grad, Tensor x, Tensor weight, Tensor rowptr, Tensor col, Tensor values, "
+      "bool need_x, bool need_weight, bool need_bias, bool need_values) -> (Tensor, Tensor, Tensor, Tensor)");
+
+  // x (B, V, C); index (Vout, m) int64 with -1 for no member; rowptr (V + 1,) and entry (n,) int64: the entries
+  // o * m + slot of index that name each vertex, for the gradient; choice (Vout,) uint8: the slot to take, for "rand"
+  // -> y (B, Vout, C), winner: uint8, (B, Vout, C) slots for "max", a copy of choice for "rand", empty for "avg"
+  m.def(
+      "gather_reduce(Tensor x, Tensor index, Tensor rowptr, Tensor entry, Tensor? choice, str reduction) "
+      "-> (Tensor, Tensor)");
+  // -> the gradient of x, (B, V, C)
+  m.def(
+      "gather_reduce_backward(Tensor grad, Tensor winner, Tensor index, Tensor rowptr, Tensor entry, str reduction) "
+      "-> Tensor");
+}
+
+CHEBLIENET_MODULE(_C) {
+  if (PyModule_AddStringConstant(module, "CUDA_STATUS", CHEBLIENET_CUDA_STATUS) < 0) return -1;
+  return PyModule_AddStringConstant(module, "SIMD_LEVEL", cheblienet::simd_level());
+}

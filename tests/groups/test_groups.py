@@ -1,0 +1,203 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from cheblienet.groups import GROUPS, R2, S2, SE2, SO3
+
+METRICS = [(1.0, 1.0, 1.0), (1.0, 0.1, 0.0026), (0.01, 30.0, 2.0)]
+
+
+def random_elements(group, count, seed=0, dtype=torch.float64):
+    u = 2 * torch.rand(count, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+    polar = math.pi * (u[:, 1] + 1) / 2
+    coordinates = {
+        "r2": u[:, :2],
+        "se2": torch.stack([2 * u[:, 0], 2 * u[:, 1], math.pi * u[:, 2]], -1),
+        "s2": torch.stack([polar, math.pi * u[:, 2]], -1),
+        "so3": torch.stack([math.pi * u[:, 0], polar, math.pi * u[:, 2]], -1),
+    }
+    return coordinates[group.name].to(dtype)
+
+
+def metrics_of(group):
+    return [(1.0, 1.0, 1.0), (0.3, 0.3, 7.0)] if group is S2 else METRICS
+
+
+def hat(group, c):
+    """The matrix of a tangent vector in the Lie algebra."""
+    c1, c2, c3 = c
+    if group in (R2, SE2):
+        return np.array([[0, -c3, c1], [c3, 0, c2], [0, 0, 0]])
+    return np.array([[0, -c3, c2], [c3, 0, -c1], [-c2, c1, 0]])
+
+
+every_group = pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
+
+
+@every_group
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_matrix_element_and_inverse(group, dtype, assert_close):
+    element = random_elements(group, 200, dtype=dtype)
+    matrix = group.matrix(element)
+    assert matrix.dtype == dtype
+    assert_close(group.inverse(matrix) @ matrix, torch.eye(3, dtype=dtype).expand(200, 3, 3))
+    again = group.matrix(group.element(matrix))
+    assert_close(again[..., 2] if group is S2 else again, matrix[..., 2] if group is S2 else matrix)
+    batched = group.matrix(element.view(4, 50, -1))
+    assert torch.equal(batched.view(200, 3, 3), matrix)
+
+
+def test_so3_element_where_two_angles_act_as_one(assert_close):
+    for beta in (0.0, math.pi):
+        element = random_elements(SO3, 50)
+        element[:, 1] = beta
+        matrix = SO3.matrix(element)
+        assert_close(SO3.matrix(SO3.element(matrix)), matrix)
+
+
+@every_group
+def test_matrices_compose_as_the_formulas_say(group):
+    a, b, c = 0.3, 0.7, -1.1
+    rz = lambda t: np.array([[math.cos(t), -math.sin(t), 0], [math.sin(t), math.cos(t), 0], [0, 0, 1]])  # noqa: E731
+    ry = lambda t: np.array([[math.cos(t), 0, math.sin(t)], [0, 1, 0], [-math.sin(t), 0, math.cos(t)]])  # noqa: E731
+    translation = lambda x, y: np.array([[1, 0, x], [0, 1, y], [0, 0, 1]])  # noqa: E731
+    expected = {
+        "r2": translation(a, b),
+        "se2": translation(a, b) @ rz(c),
+        "s2": rz(b) @ ry(a),
+        "so3": rz(c) @ ry(b) @ rz(a),
+    }[group.name]
+    element = torch.tensor([a, b, c][: len(group.coordinates)], dtype=torch.float64)
+    np.testing.assert_allclose(group.matrix(element), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("group", [R2, SE2, SO3], ids=lambda g: g.name)
+def test_exponential_of_the_logarithm_is_the_element(group):
+    for element in random_elements(group, 60):
+        matrix = group.matrix(element)
+        c = group.log(matrix)
+        np.testing.assert_allclose(scipy.linalg.expm(hat(group, c)), matrix, atol=1e-10)
+        np.testing.assert_allclose(hat(group, c), np.real(scipy.linalg.logm(matrix.numpy())), atol=1e-8)
+
+
+def test_s2_logarithm_is_that_of_the_rotation_without_torsion():
+    for element in random_elements(S2, 60):
+        beta, gamma = element
+        torsion_free = SO3.matrix(torch.stack([-gamma, beta, gamma]))
+        np.testing.assert_allclose(S2.log(S2.matrix(element)), SO3.log(torsion_free), atol=1e-10)
+        assert S2.log(S2.matrix(element))[2] == 0
+
+
+@pytest.mark.parametrize("group", [SE2, SO3, S2], ids=lambda g: g.name)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("offset", [0.0, 1e-12, 1e-9, 1e-6, 1e-4, 1e-3, 2e-3])
+@pytest.mark.parametrize("base", [0.0, math.pi])
+def test_logarithm_near_and_at_its_limits(group, dtype, offset, base):
+    """A known tangent vector goes through the exponential and comes back, angles near 0 and near pi included."""
+    angle = abs(base - offset)
+    axis = np.array([0.6, -0.8, 0.0]) if group is S2 else np.array([2.0, -1.0, 2.0]) / 3
+    c = np.array([0.3, -0.2, angle]) if group is SE2 else angle * axis
+    matrix = torch.from_numpy(scipy.linalg.expm(hat(group, c))).to(dtype).requires_grad_()
+    log = group.log(matrix)
+    (gradient,) = torch.autograd.grad(log.sum(), matrix)
+    assert log.isfinite().all()
+    assert gradient.isfinite().all()
+    log = log.detach().double().numpy()
+    if base == math.pi:  # c and its opposite are one rotation there; on S2, every direction is at the antipode
+        np.testing.assert_allclose(
+            np.linalg.norm(log) if group is not SE2 else abs(log[2]),
+            angle,
+            atol=2e-3 if dtype == torch.float32 else 1e-7,
+        )
+    if base == 0 or (offset >= 1e-3 and group is not S2):
+        np.testing.assert_allclose(log, c, atol=(4e-3 if base else 1e-6) if dtype == torch.float32 else 1e-9)
+
+
+@every_group
+def test_distance_is_symmetric_left_invariant_and_zero_on_itself(group):
+    g, h, k = (random_elements(group, 300, seed) for seed in (0, 1, 2))
+    left = SO3.matrix(random_elements(SO3, 300, 2)) if group is S2 else group.matrix(k)
+    moved = [group.element(left @ group.matrix(element)) for element in (g, h)]
+    for sigmas in metrics_of(group):
+        d2 = group.squared_distance(g, h, sigmas)
+        torch.testing.assert_close(group.squared_distance(h, g, sigmas), d2, rtol=1e-7, atol=1e-9)
+        torch.testing.assert_close(group.squared_distance(*moved, sigmas), d2, rtol=1e-7, atol=1e-9)
+        assert group.squared_distance(g, g, sigmas).max() < 1e-14
+        assert (d2 > 0).all()
+
+
+@pytest.mark.parametrize("group", [SE2, SO3], ids=lambda g: g.name)
+def test_orientation_is_periodic_with_pi(group):
+    g, h = random_elements(group, 300), random_elements(group, 300, 1)
+    angle = group.coordinates.index("theta" if group is SE2 else "alpha")
+    expected = group.squared_distance(g, h, METRICS[1])
+    for turn in (-math.pi, math.pi, 2 * math.pi):
+        turned = h.clone()
+        turned[:, angle] += turn
+        torch.testing.assert_close(group.squared_distance(g, turned, METRICS[1]), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_distances_known_by_hand():
+    def d2(group, g, h, sigmas):
+        g, h = (torch.tensor(element, dtype=torch.float64) for element in (g, h))
+        return float(group.squared_distance(g, h, sigmas))
+
+    sigmas = (2.0, 3.0, 5.0)
+    assert d2(R2, [0, 0], [1, 2], sigmas) == 2 + 12
+    assert d2(SE2, [0, 0, 0], [1, 2, 0], sigmas) == 2 + 12
+    assert d2(SE2, [0, 0, math.pi / 2], [1, 2, math.pi / 2], sigmas) == pytest.approx(2 * 4 + 3)  # the frame has turned
+    assert d2(SE2, [1, 1, 0.2], [1, 1, 0.5], sigmas) == pytest.approx(5 * 0.09)
+    # A quarter circle of radius 1: from the origin along x, turning left, length pi / 2 and angle pi / 2.
+    assert d2(SE2, [0, 0, 0], [1, 1, math.pi / 2], sigmas) == pytest.approx((2 + 5) * (math.pi / 2) ** 2)
+    assert d2(SO3, [0.4, 1, 2], [0.1, 1, 2], sigmas) == pytest.approx(5 * 0.09)
+    assert d2(S2, [0, 0], [1, 0], (1.0, 1.0, 1.0)) == pytest.approx(1)
+    assert d2(S2, [0, 0], [math.pi, 0], (1.0, 1.0, 1.0)) == pytest.approx(math.pi**2)
+
+
+@every_group
+def test_gradients(group):
+    g, h = random_elements(group, 6).requires_grad_(), random_elements(group, 6, 1).requires_grad_()
+    sigmas = torch.tensor([1.0, 1.0 if group is S2 else 0.4, 0.7], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(group.squared_distance, (g, h, sigmas), atol=1e-4)
+    same = g.detach().clone().requires_grad_()
+    for gradient in torch.autograd.grad(group.squared_distance(g, same, sigmas).sum(), (g, same, sigmas)):
+        assert gradient.isfinite().all()
+
+
+def test_samplings_follow_the_vertex_order():
+    x, y = R2.uniform_sampling(3, 4).unbind(1)
+    assert torch.equal(x[:4], torch.tensor([0, 1 / 3, 2 / 3, 0], dtype=torch.float64))
+    assert y[3] == 0.25
+    x, y, theta = SE2.uniform_sampling(3, 4, 6).unbind(1)
+    assert len(x) == 72
+    assert (x[1], y[3], float(theta[12])) == (1 / 3, 0.25, pytest.approx(-math.pi / 2 + math.pi / 6))
+    assert theta.min() == -math.pi / 2
+    assert theta.max() < math.pi / 2
+    sphere, rotations = S2.uniform_sampling(42), SO3.uniform_sampling(42, 3)
+    assert rotations.shape == (126, 3)
+    torch.testing.assert_close(rotations[42:84, 1:], sphere)
+    assert rotations[0, 0] == -math.pi / 2
+
+
+def test_says_what_is_wrong():
+    with pytest.raises(ValueError, match=r"se2: ntheta: expected an integer at least 2, got 1"):
+        SE2.uniform_sampling(4, 4, 1)
+    with pytest.raises(ValueError, match=r"r2: nx: expected an integer at least 2, got 1"):
+        R2.uniform_sampling(1, 4)
+    with pytest.raises(ValueError, match=r"so3: nalpha: expected an integer at least 2, got 1"):
+        SO3.uniform_sampling(42, 1)
+    with pytest.raises(ValueError, match=r"vertices of an icosphere, such as 42 or 162, got 100"):
+        S2.uniform_sampling(100)
+    with pytest.raises(ValueError, match=r"se2: element: expected coordinates x, y, theta .* got shape \(4, 2\)"):
+        SE2.matrix(torch.zeros(4, 2))
+    with pytest.raises(
+        TypeError, match=r"se2: element: expected float64, float32, bfloat16 or float16, got torch.int64"
+    ):
+        SE2.matrix(torch.zeros(4, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"so3: matrix: expected shape \(..., 3, 3\), got \(2, 2\)"):
+        SO3.log(torch.eye(2))
+    with pytest.raises(ValueError, match=r"so3: sigmas: expected three positive finite numbers, got \(1.0, 0.0, 1.0\)"):
+        SO3.squared_distance(torch.zeros(3), torch.zeros(3), (1.0, 0.0, 1.0))

@@ -1,0 +1,163 @@
+import pytest
+import torch
+
+from cheblienet import nn as gnn
+from cheblienet.data import to_graph_signal
+from cheblienet.graphs import Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
+from cheblienet.groups import icosphere
+from cheblienet.ops import Csr, reference
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return SE2GEGraph((6, 6, 4), (1.0, 0.1, 0.05), 16)
+
+
+def is_vertex_major(x):
+    return x.transpose(1, 2).is_contiguous()
+
+
+def test_convolution_is_the_reference_on_the_graphs_laplacian(graph, assert_close):
+    layer, x = gnn.ChebConv(3, 5, 4, graph), torch.randn(2, 3, 144)
+    assert layer.weight.shape == (4, 3, 5)
+    assert layer.bias.shape == (5,)
+    csr = graph.get_laplacian()
+    laplacian = Csr(csr.crow_indices().int(), csr.col_indices().int(), csr.values())
+    expected = reference.chebyshev(x.transpose(1, 2), layer.weight, laplacian, layer.bias).transpose(1, 2)
+    assert_close(layer(x), expected)
+    assert is_vertex_major(layer(x))
+    assert gnn.ChebConv(3, 5, 4, graph, bias=False).bias is None
+
+
+def test_convolution_moves_with_its_module_and_saves_parameters_only(graph):
+    layer = gnn.ChebConv(3, 5, 4, graph).double()
+    assert layer(torch.randn(1, 3, 144, dtype=torch.float64)).dtype == torch.float64
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    assert list(gnn.SE2SpatialPool(2, (4, 4, 2), "max").state_dict()) == []
+
+
+def test_batch_normalisation_is_the_frameworks_in_vertex_major_memory():
+    ours, theirs = gnn.VertexBatchNorm(6), torch.nn.BatchNorm1d(6)
+    x = torch.randn(4, 10, 6).transpose(1, 2)
+    for _ in range(3):
+        torch.testing.assert_close(ours(x), theirs(x))
+        assert is_vertex_major(ours(x))
+        theirs(x)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+    with pytest.raises(ValueError, match="expected 2D or 3D input"):
+        ours(torch.randn(2, 6, 3, 3))
+
+
+def test_se2_pooling_and_unpooling_by_hand():
+    nx, ny, ntheta = 5, 4, 3
+    x = torch.arange(nx * ny * ntheta, dtype=torch.float32).view(1, 1, -1)
+    image = x.view(ntheta, ny, nx)
+    pooled = gnn.SE2SpatialPool(2, (nx, ny, ntheta), "max")(x)
+    assert torch.equal(pooled.reshape(3, 2, 2), torch.nn.functional.max_pool2d(image, 2))
+    pooled = gnn.SE2SpatialPool(2, (nx, ny, ntheta), "avg")(x)
+    assert torch.equal(pooled.reshape(3, 2, 2), torch.nn.functional.avg_pool2d(image, 2))
+    grown = gnn.SE2SpatialUnpool(2, (nx, ny, ntheta), "avg")(x)
+    assert torch.equal(grown.reshape(3, 8, 10), torch.nn.functional.interpolate(image[None], scale_factor=2)[0])
+    assert gnn.SE2SpatialPool(1, (nx, ny, ntheta), "max")(x) is x
+
+
+def test_so3_pooling_and_unpooling_keep_orientations_apart():
+    ns, nalpha = 42, 3
+    x = (100 * torch.arange(nalpha)[:, None] + torch.zeros(ns)).view(1, 1, -1)
+    assert gnn.SO3SpatialPool(2, (ns, nalpha), "max")(x).view(nalpha, 12).tolist() == [
+        [100.0 * k] * 12 for k in range(nalpha)
+    ]
+    assert gnn.SO3SpatialUnpool(2, (12, nalpha), "avg")(x[..., : 12 * nalpha]).shape == (1, 1, ns * nalpha)
+    signal = torch.randn(2, 3, ns * nalpha)
+    members = icosphere.pooling_index(1)
+    pooled = gnn.SO3SpatialPool(2, (ns, nalpha), "avg")(signal)
+    for k in range(nalpha):
+        for v in (0, 5):
+            row = members[v][members[v] >= 0] + ns * k
+            torch.testing.assert_close(pooled[..., v + 12 * k], signal[..., row].mean(-1))
+    expanded = gnn.SO3SpatialUnpool(2, (12, nalpha), "avg")(pooled)
+    ends = icosphere.unpooling_index(1)[30]
+    torch.testing.assert_close(expanded[..., 30 + ns], pooled[..., ends + 12].mean(-1))
+
+
+def test_orientation_and_global_pooling():
+    signal = torch.randn(2, 3, 42 * 6)
+    layers = signal.view(2, 3, 6, 42)
+    torch.testing.assert_close(gnn.SO3OrientationPool(6, (42, 6), "max")(signal), layers.amax(2))
+    pairs = gnn.SO3OrientationPool(2, (42, 6), "avg")(signal)
+    torch.testing.assert_close(pairs.reshape(2, 3, 3, 42), layers.view(2, 3, 3, 2, 42).mean(3))
+    torch.testing.assert_close(gnn.GlobalPool("max")(signal), signal.amax(-1))
+    torch.testing.assert_close(gnn.GlobalPool("avg")(signal), signal.mean(-1))
+    drawn = gnn.GlobalPool("rand")(signal)
+    assert (signal == drawn[..., None]).all(1).any(-1).all()
+
+
+def test_random_pooling_follows_the_generator():
+    pool, x = gnn.SE2SpatialPool(2, (8, 8, 2), "rand"), torch.randn(1, 2, 128)
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        results.append(pool(x))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("kind", [gnn.BasicBlock, gnn.ResidualBlock])
+@pytest.mark.parametrize("channels", [(4, 4), (4, 6)])
+def test_blocks_keep_the_memory_format(kind, channels, graph):
+    block, x = kind(*channels, gnn.ChebConv, 3, graph=graph), torch.randn(2, 144, 4).transpose(1, 2)
+    y = block(x)
+    assert y.shape == (2, channels[1], 144)
+    assert is_vertex_major(y)
+    assert (y >= 0).all()
+
+
+def test_images_become_signals_in_vertex_order():
+    images = torch.randn(2, 3, 4, 5)  # height 4, width 5
+    signal = to_graph_signal(images, 6)
+    assert signal.shape == (2, 3, 120)
+    assert is_vertex_major(signal)
+    assert torch.equal(signal.reshape(2, 3, 6, 4, 5), images[:, :, None].expand(-1, -1, 6, -1, -1))
+    graph = R2GEGraph((5, 4), (1.0, 1.0, 1.0), 4)
+    assert graph.vertex_x[1 + 5 * 2] == pytest.approx(0.2)  # pixel in row 2, column 1
+    assert graph.vertex_y[1 + 5 * 2] == pytest.approx(0.5)
+
+
+def test_says_what_is_wrong(graph):
+    layer = gnn.ChebConv(3, 5, 4, graph)
+    with pytest.raises(ValueError, match=r"x: expected shape \(B, Cin = 3, V = 144\), got \(2, 4, 144\)"):
+        layer(torch.randn(2, 4, 144))
+    with pytest.raises(ValueError, match=r"x: expected shape \(B, Cin = 3, V = 144\), got \(2, 3, 100\)"):
+        layer(torch.randn(2, 3, 100))
+    with pytest.raises(ValueError, match=r"x: expected shape \(B, Cin, V\), got \(3, 144\)"):
+        layer(torch.randn(3, 144))
+    with pytest.raises(TypeError, match="weight: expected torch.float64 as in x, got torch.float32"):
+        layer(torch.randn(2, 3, 144, dtype=torch.float64))
+    with pytest.raises(ValueError, match="kernel_size: expected an integer at least 1, got 0"):
+        gnn.ChebConv(3, 5, 0, graph)
+    with pytest.raises(TypeError, match="graph: expected a Graph, got Tensor"):
+        gnn.ChebConv(3, 5, 2, torch.eye(3))
+    with pytest.raises(ValueError, match="SE2SpatialPool: reduction: expected one of 'max', 'avg', 'rand', got 'min'"):
+        gnn.SE2SpatialPool(2, (4, 4, 2), "min")
+    with pytest.raises(ValueError, match=r"SE2SpatialPool: size: expected \(nx, ny, ntheta\), got \(4, 4\)"):
+        gnn.SE2SpatialPool(2, (4, 4), "max")
+    with pytest.raises(ValueError, match="kernel_size: expected an integer between 1 and 4, got 5"):
+        gnn.SE2SpatialPool(5, (4, 4, 2), "max")
+    with pytest.raises(ValueError, match=r"SE2SpatialPool: x: expected shape \(B, C, V = 32\), got \(1, 2, 30\)"):
+        gnn.SE2SpatialPool(2, (4, 4, 2), "max")(torch.randn(1, 2, 30))
+    with pytest.raises(ValueError, match="kernel_size: expected 1 .* or 2"):
+        gnn.SO3SpatialPool(4, (162, 2), "max")
+    with pytest.raises(ValueError, match="expected an icosphere of level 1 or finer"):
+        gnn.SO3SpatialPool(2, (12, 2), "max")
+    with pytest.raises(ValueError, match="expected a divisor of nalpha = 6, got 4"):
+        gnn.SO3OrientationPool(4, (42, 6), "max")
+
+
+def test_the_layers_work_on_every_graph():
+    ring = torch.arange(8)
+    edges = torch.stack([torch.cat([ring, (ring + 1) % 8]), torch.cat([(ring + 1) % 8, ring])])
+    for graph in (Graph(edges), S2GEGraph((42,), (1.0, 1.0, 1.0), 6), SO3GEGraph((42, 2), (1.0, 0.1, 1.0), 8)):
+        assert gnn.ChebConv(2, 3, 3, graph)(torch.randn(1, 2, graph.num_vertices)).shape == (1, 3, graph.num_vertices)

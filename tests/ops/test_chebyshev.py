@@ -1,0 +1,227 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cheblienet import ops
+from cheblienet.ops import reference
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+
+
+def ring(vertices, dtype=torch.float32, isolated=0):
+    """A symmetric matrix on a ring with chords, spectrum in [-1, 1]; the last vertices without any edge."""
+    dense = torch.zeros(vertices, vertices, dtype=torch.float64)
+    connected = vertices - isolated
+    for step in (1, 3, 4):
+        for i in range(connected):
+            j = (i + step) % connected
+            if i != j:
+                dense[i, j] = dense[j, i] = 0.1 + 0.05 * ((i * j) % 7)
+    dense /= max(1.0, float(torch.linalg.matrix_norm(dense, 2)))
+    laplacian = ops.csr((-dense).to_sparse_csr())
+    return laplacian._replace(values=laplacian.values.to(dtype))
+
+
+def values_dtype(dtype):
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+# batch, vertices, Cin, Cout, R: both evaluations, both backward forms, widths off every vector length, order one,
+# batches below, at and beyond the number of threads.
+CASES = [
+    (2, 12, 4, 8, 4),
+    (3, 12, 8, 3, 4),
+    (1, 9, 5, 5, 3),
+    (5, 20, 17, 33, 3),
+    (4, 20, 67, 31, 2),
+    (2, 7, 1, 16, 5),
+    (2, 7, 3, 2, 1),
+    (0, 7, 3, 2, 3),
+    (2, 1, 3, 5, 3),
+    (2, 300, 130, 40, 3),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_value_and_gradients_agree_with_the_reference(case, dtype, with_bias, assert_close):
+    batch, vertices, cin, cout, orders = case
+    laplacian = ring(vertices, values_dtype(dtype))
+    x = torch.randn(batch, vertices, cin).to(dtype).requires_grad_()
+    weight = (torch.randn(orders, cin, cout) / (orders * cin) ** 0.5).to(dtype).requires_grad_()
+    bias = torch.randn(cout).to(dtype).requires_grad_() if with_bias else None
+    inputs = [t for t in (x, weight, bias) if t is not None]
+    y = ops.chebyshev(x, weight, laplacian, bias)
+    dy = torch.randn(batch, vertices, cout).to(dtype)
+    gradients = torch.autograd.grad(y, inputs, dy)
+
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    expected = reference.chebyshev(exact[0], exact[1], ring(vertices, torch.float64), exact[2] if with_bias else None)
+    assert y.dtype == dtype
+    assert_close(y, expected)
+    for actual, wanted in zip(gradients, torch.autograd.grad(expected, exact, dy.double()), strict=True):
+        assert actual.dtype == dtype
+        assert_close(actual, wanted, factor=4)
+
+
+@pytest.mark.parametrize("shape", [(4, 8), (8, 3), (3, 3)])
+def test_gradcheck_once_and_twice(shape):
+    cin, cout = shape
+    laplacian = ring(6, torch.float64)
+    x = torch.randn(3, 6, cin, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, cin, cout, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(cout, dtype=torch.float64, requires_grad=True)
+
+    def f(x, weight, bias):
+        return ops.chebyshev(x, weight, laplacian, bias)
+
+    assert torch.autograd.gradcheck(f, (x, weight, bias), fast_mode=True)
+    assert torch.autograd.gradgradcheck(f, (x, weight, bias), fast_mode=True)
+
+
+def test_gradient_of_the_laplacian_once_and_twice():
+    pattern = ring(6, torch.float64, isolated=1)
+    rows = torch.repeat_interleave(torch.arange(6), pattern.rowptr.diff())
+    undirected = [(int(i), int(j)) for i, j in zip(rows, pattern.col, strict=True) if i <= j]
+    edge = torch.tensor(
+        [undirected.index((min(int(i), int(j)), max(int(i), int(j)))) for i, j in zip(rows, pattern.col, strict=True)]
+    )
+    metric = torch.rand(len(undirected), dtype=torch.float64, requires_grad=True)  # L stays symmetric as it varies
+    x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
+
+    def f(metric, x, weight):
+        return ops.chebyshev(x, weight, pattern._replace(values=metric[edge] / 4))
+
+    assert torch.autograd.gradcheck(f, (metric, x, weight), fast_mode=True)
+    assert torch.autograd.gradgradcheck(f, (metric, x, weight), fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_gradient_of_the_laplacian_agrees_with_the_reference(dtype, assert_close):
+    laplacian = ring(40, dtype)
+    x, weight, dy = (
+        torch.randn(3, 40, 5, dtype=dtype),
+        torch.randn(4, 5, 7, dtype=dtype),
+        torch.randn(3, 40, 7, dtype=dtype),
+    )
+    gradients = []
+    for function in (ops.chebyshev, reference.chebyshev):
+        values = laplacian.values.clone().requires_grad_()
+        gradients += torch.autograd.grad(function(x, weight, laplacian._replace(values=values)), values, dy)
+    assert_close(gradients[0], gradients[1], factor=4)
+
+
+def test_registrations():
+    laplacian = ring(6, torch.float64)
+    x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, 3, 4, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    torch.library.opcheck(torch.ops.cheblienet.chebyshev, (x, weight, *laplacian, bias))
+    torch.library.opcheck(torch.ops.cheblienet.chebyshev, (x, weight, *laplacian, None))
+    dy = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
+    for needs in [(True, True, True, False), (False, True, False, False), (True, False, False, True)]:
+        torch.library.opcheck(torch.ops.cheblienet.chebyshev_backward, (dy, x, weight, *laplacian, *needs))
+
+
+def test_only_the_input_is_saved():
+    x = torch.randn(2, 50, 4, requires_grad=True)
+    weight = torch.randn(6, 4, 8, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        ops.chebyshev(x, weight, ring(50))
+    assert sum(t.numel() for t in saved if t.ndim == 3) == x.numel() + weight.numel()
+
+
+def test_non_contiguous_input_gives_the_same_bits():
+    laplacian, x, weight = ring(12), torch.randn(2, 4, 12).transpose(1, 2), torch.randn(3, 8, 4).transpose(1, 2)
+    assert torch.equal(
+        ops.chebyshev(x, weight, laplacian), ops.chebyshev(x.contiguous(), weight.contiguous(), laplacian)
+    )
+
+
+def test_isolated_vertices_take_part_by_themselves_only():
+    laplacian = ring(10, isolated=2)
+    x, weight = torch.randn(1, 10, 3), torch.randn(3, 3, 5)
+    expected = x[:, 8:] @ (weight[0] - weight[2])  # T_2(0) = -1
+    torch.testing.assert_close(ops.chebyshev(x, weight, laplacian)[:, 8:], expected)
+
+
+def test_the_number_of_threads_does_not_change_the_forward():
+    laplacian, x, weight = ring(200), torch.randn(3, 200, 24), torch.randn(4, 24, 40)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(ops.chebyshev(x, weight, laplacian))
+    finally:
+        torch.set_num_threads(threads)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast(dtype):
+    laplacian, x, weight, bias = ring(12), torch.randn(2, 12, 4), torch.randn(3, 4, 8), torch.randn(8)
+    x.requires_grad_()
+    with torch.autocast("cpu", dtype):
+        y = ops.chebyshev(x, weight, laplacian, bias)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, ops.chebyshev(x.to(dtype), weight.to(dtype), laplacian, bias.to(dtype)))
+    y.float().sum().backward()
+    assert x.grad.dtype == torch.float32
+
+
+def test_compiles_without_a_break():
+    laplacian, x, weight = ring(12), torch.randn(2, 12, 4, requires_grad=True), torch.randn(3, 4, 8)
+    compiled = torch.compile(ops.chebyshev, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x, weight, laplacian), ops.chebyshev(x, weight, laplacian))
+
+
+@pytest.mark.parametrize("level", ["baseline", "avx2"])
+def test_every_instruction_set_gives_the_same_result(level):
+    script = (
+        "import torch, cheblienet\n"
+        "from cheblienet import ops\n"
+        f"assert cheblienet.build_info()['simd'] in ('baseline', {level!r})\n"
+        "torch.manual_seed(0)\n"
+        "m = torch.rand(30, 30); m = (m + m.T) / 60; L = ops.csr(m.to_sparse_csr())\n"
+        "for cin, cout in ((47, 63), (63, 21)):\n"
+        "    for dtype in (torch.float32, torch.float64):\n"
+        "        x = torch.randn(2, 30, cin, dtype=dtype); w = torch.randn(3, cin, cout, dtype=dtype)\n"
+        "        l = L._replace(values=L.values.to(dtype))\n"
+        "        y, expected = ops.chebyshev(x, w, l), ops.reference.chebyshev(x, w, l)\n"
+        "        torch.testing.assert_close(y, expected, rtol=1e-4, atol=1e-4)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "CHEBLIENET_SIMD": level})
+
+
+def test_says_what_is_wrong():
+    laplacian, x, weight = ring(12), torch.randn(2, 12, 4), torch.randn(3, 4, 8)
+    with pytest.raises(ValueError, match=r"x: expected shape \(B, V, Cin\), got \(12, 4\)"):
+        ops.chebyshev(x[0], weight, laplacian)
+    with pytest.raises(ValueError, match=r"weight: expected Cin = 4 as in x, got shape \(3, 5, 8\)"):
+        ops.chebyshev(x, torch.randn(3, 5, 8), laplacian)
+    with pytest.raises(ValueError, match=r"weight: expected R, Cin, Cout of at least 1"):
+        ops.chebyshev(x, weight[:0], laplacian)
+    with pytest.raises(ValueError, match=r"laplacian: expected V = 11 vertices as in x \(2, 11, 4\), got 12"):
+        ops.chebyshev(x[:, 1:], weight, laplacian)
+    with pytest.raises(ValueError, match=r"bias: expected shape \(8,\), got \(4,\)"):
+        ops.chebyshev(x, weight, laplacian, torch.zeros(4))
+    with pytest.raises(TypeError, match=r"x: expected float64, float32, bfloat16 or float16, got torch.int64"):
+        ops.chebyshev(x.long(), weight, laplacian)
+    with pytest.raises(TypeError, match=r"weight: expected torch.float32 as in x, got torch.float64"):
+        ops.chebyshev(x, weight.double(), laplacian)
+    with pytest.raises(TypeError, match=r"laplacian: expected torch.float64 values for a torch.float64 signal"):
+        ops.chebyshev(x.double(), weight.double(), laplacian)
+    with pytest.raises(ValueError, match=r"weight: expected a tensor on cpu, got one on meta"):
+        ops.chebyshev(x, weight.to("meta"), laplacian)
+    with pytest.raises(TypeError, match=r"x: expected a tensor \(B, V, Cin\), got list"):
+        ops.chebyshev([1.0], weight, laplacian)
+    with pytest.raises(ValueError, match=r"csr: expected a square torch.sparse_csr matrix"):
+        ops.csr(torch.eye(3))
