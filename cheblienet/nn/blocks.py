@@ -26,7 +26,7 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv = conv(in_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn = VertexBatchNorm(out_channels)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.bn(self.conv(x)))
@@ -45,10 +45,10 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(in_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn1 = VertexBatchNorm(out_channels)
-        self.relu1 = nn.ReLU(inplace=True)
+        self.relu1 = nn.ReLU()
         self.conv2 = conv(out_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn2 = VertexBatchNorm(out_channels)
-        self.relu2 = nn.ReLU(inplace=True)
+        self.relu2 = nn.ReLU()
         self.equalInOut = in_channels == out_channels
         if not self.equalInOut:
             self.convShortcut = conv(in_channels, out_channels, 1, *args, bias=False, **kwargs)
