@@ -1,5 +1,7 @@
 """Edges against their definition, written out for every pair of vertices."""
 
+import math
+
 import pytest
 import torch
 
@@ -93,6 +95,15 @@ def test_snap_unites_what_agrees_and_nothing_else():
     assert torch.equal(snapped[:, None] == snapped, exact[:, None] == exact)
     torch.testing.assert_close(snapped, exact, rtol=1e-12, atol=0)
     assert snap(exact[:0]).shape == (0,)
+
+
+def test_ties_survive_rounding():
+    middle = 1 + 2**-24  # between two float32 numbers
+    a, b = math.sqrt(middle * (1 - 1e-12)), math.sqrt(middle * (1 + 1e-12))
+    elements = torch.tensor([[0, 0], [a, 0], [9, 0], [9 + b, 0]], dtype=torch.float64)
+    graph = GEGraph.from_elements(GROUPS["r2"], elements, (1.0, 1.0, 1.0), 1)
+    assert graph.edge_index.tolist() == [[0, 1, 2, 3], [1, 0, 3, 2]]
+    assert len(graph.edge_sqdist.unique()) == len(graph.edge_weight.unique()) == 1
 
 
 def test_both_directions_have_one_distance_and_one_weight():

@@ -111,6 +111,8 @@ def test_an_isolated_vertex_has_zero_rows(graph):
         assert dense.isfinite().all()
         assert not dense[4].any()
         assert not dense[:, 4].any()
+        eigenvalues, _ = graph.get_eigen_space(norm=rescale)
+        torch.testing.assert_close(eigenvalues, torch.linalg.eigvalsh(dense.double()), rtol=0, atol=1e-6)
 
 
 def test_edges_of_weight_zero_join_nothing():
