@@ -7,12 +7,12 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   // elements (V, d) float64, sigmas (3,) float64 -> index (V, k) int64, squared distance (V, k) float64
   m.def("nearest_neighbors(Tensor elements, Tensor sigmas, int k, str group) -> (Tensor, Tensor)");
 
-  // x (B, V, Cin), weight (R, Cin, Cout), Laplacian in CSR form: rowptr (V + 1,) and col (E,) int32, values (E,)
-  // -> y (B, V, Cout)
-  m.def("chebyshev(Tensor x, Tensor weight, Tensor rowptr, Tensor col, Tensor values, Tensor? bias) -> Tensor");
+  // x (B, V, Cin), weight (R, Cin, Cout); the Laplacian by rows: rows (V, 4) and col (E,) int32, values (E,), as RowSpan
+  // and Csr of cpu/sparse_rows.h say -> y (B, V, Cout)
+  m.def("chebyshev(Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, Tensor? bias) -> Tensor");
   // -> gradients of x, weight, bias and values; without elements where not needed
   m.def(
-      "chebyshev_backward(Tensor grad, Tensor x, Tensor weight, Tensor rowptr, Tensor col, Tensor values, "
+      "chebyshev_backward(Tensor grad, Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, "
       "bool need_x, bool need_weight, bool need_bias, bool need_values) -> (Tensor, Tensor, Tensor, Tensor)");
 
   // x (B, V, C); index (Vout, m) int64 with -1 for no member; rowptr (V + 1,) and entry (n,) int64: the entries

@@ -68,6 +68,7 @@ struct MatrixView {
   int64_t rows, columns, row_stride, column_stride = 1;
 
   MatrixView transposed() const { return {data, columns, rows, column_stride, row_stride}; }
+  operator MatrixView<const T>() const { return {data, rows, columns, row_stride, column_stride}; }
 
   Tensor tensor() const {
     const int64_t sizes[] = {rows, columns}, strides[] = {row_stride, column_stride};

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import ops
 from .._checks import check_integer, check_tensor
+from ..ops.csr import csr_from_rows
 from .edges import Edges, reverse_edges
 
 
@@ -177,9 +178,7 @@ class Graph:
         """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
         key = (_device(device), dtype)
         if key not in self._csrs:
-            if self.num_edges >= 2**31:
-                raise ValueError(f"laplacian_csr: expected less than 2^31 edges, got {self.num_edges}")
-            csr = (self._rowptr.int(), self._edges.edge_index[1].int(), self._rescaled_values().to(dtype))
+            csr = csr_from_rows(self._rowptr, self._edges.edge_index[1], self._rescaled_values().to(dtype))
             self._csrs[key] = ops.Csr(*(tensor.to(device) for tensor in csr))
         return self._csrs[key]
 

@@ -38,18 +38,17 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
     check_tensor("chebyshev: x", x, "(B, V, Cin)", 3)
     check_tensor("chebyshev: weight", weight, "(R, Cin, Cout)", 3)
     check_floating("chebyshev: x", x)
-    rowptr, col, values = laplacian
+    rows, col, values = laplacian
     if weight.shape[1] != x.shape[2]:
         raise ValueError(f"chebyshev: weight: expected Cin = {x.shape[2]} as in x, got shape {tuple(weight.shape)}")
     if min(weight.shape) < 1:
         raise ValueError(f"chebyshev: weight: expected R, Cin, Cout of at least 1, got shape {tuple(weight.shape)}")
-    if rowptr.shape[0] != x.shape[1] + 1:
+    if rows.shape != (x.shape[1], 4):
         raise ValueError(
-            f"chebyshev: laplacian: expected V = {x.shape[1]} vertices as in x {tuple(x.shape)}, "
-            f"got {rowptr.shape[0] - 1}"
+            f"chebyshev: laplacian: expected V = {x.shape[1]} vertices as in x {tuple(x.shape)}, got {rows.shape[0]}"
         )
-    if rowptr.dtype != torch.int32 or col.dtype != torch.int32:
-        raise TypeError(f"chebyshev: laplacian: expected int32 indices, got {rowptr.dtype} and {col.dtype}")
+    if rows.dtype != torch.int32 or col.dtype != torch.int32:
+        raise TypeError(f"chebyshev: laplacian: expected int32 indices, got {rows.dtype} and {col.dtype}")
     if bias is not None and bias.shape != weight.shape[2:]:
         raise ValueError(f"chebyshev: bias: expected shape ({weight.shape[2]},), got {tuple(bias.shape)}")
     for name, tensor in (("weight", weight), ("bias", bias), ("laplacian", values)):
@@ -57,7 +56,7 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
             check_device(f"chebyshev: {name}", tensor, x.device)
     if not torch.is_autocast_enabled(x.device.type):
         _check_dtypes(x, weight, values, bias)
-    result: Tensor = torch.ops.cheblienet.chebyshev(x.contiguous(), weight.contiguous(), rowptr, col, values, bias)
+    result: Tensor = torch.ops.cheblienet.chebyshev(x.contiguous(), weight.contiguous(), rows, col, values, bias)
     return result
 
 
@@ -71,7 +70,7 @@ def _check_dtypes(x: Tensor, weight: Tensor, values: Tensor, bias: Tensor | None
 
 
 @torch.library.register_fake("cheblienet::chebyshev")
-def _(x: Tensor, weight: Tensor, rowptr: Tensor, col: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+def _(x: Tensor, weight: Tensor, rows: Tensor, col: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty((x.shape[0], x.shape[1], weight.shape[2]))
 
 
@@ -80,7 +79,7 @@ def _(
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
-    rowptr: Tensor,
+    rows: Tensor,
     col: Tensor,
     values: Tensor,
     need_x: bool,
@@ -99,15 +98,15 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, rowptr, col, values, _ = inputs
-    ctx.save_for_backward(x, weight, rowptr, col, values)
+    x, weight, rows, col, values, _ = inputs
+    ctx.save_for_backward(x, weight, rows, col, values)
 
 
 def _gradient(ctx: Any, grad: Tensor) -> _Gradients:
-    x, weight, rowptr, col, values = ctx.saved_tensors
+    x, weight, rows, col, values = ctx.saved_tensors
     need_x, need_weight, _, _, need_values, need_bias = ctx.needs_input_grad
     dx, dweight, dbias, dvalues = torch.ops.cheblienet.chebyshev_backward(
-        grad.contiguous(), x, weight, rowptr, col, values, need_x, need_weight, need_bias, need_values
+        grad.contiguous(), x, weight, rows, col, values, need_x, need_weight, need_bias, need_values
     )
     return (
         dx if need_x else None,
@@ -130,21 +129,21 @@ def _backward_gradient(ctx: Any, to_dx: Tensor, to_dweight: Tensor, to_dbias: Te
     The first two are <conv(to_dx, Theta), dy> and <conv(x, to_dweight), dy>, so their gradients are the same operators
     on other arguments. The last is of second order in L and goes through the reference.
     """
-    dy, x, weight, rowptr, col, values = ctx.saved_tensors
+    dy, x, weight, rows, col, values = ctx.saved_tensors
     need_x, need_weight, need_bias, need_values = ctx.needs
     on_dy, on_x, on_weight, _, _, on_values, *_ = ctx.needs_input_grad
     backward = torch.ops.cheblienet.chebyshev_backward
     grads: dict[str, list[Tensor]] = {"dy": [], "x": [], "weight": [], "values": []}
     if need_x:
         to_dx = to_dx.contiguous()
-        grads["dy"].append(torch.ops.cheblienet.chebyshev(to_dx, weight, rowptr, col, values, None))
-        terms = backward(dy, to_dx, weight, rowptr, col, values, False, on_weight, False, on_values)
+        grads["dy"].append(torch.ops.cheblienet.chebyshev(to_dx, weight, rows, col, values, None))
+        terms = backward(dy, to_dx, weight, rows, col, values, False, on_weight, False, on_values)
         grads["weight"].append(terms[1])
         grads["values"].append(terms[3])
     if need_weight:
         to_dweight = to_dweight.contiguous()
-        grads["dy"].append(torch.ops.cheblienet.chebyshev(x, to_dweight, rowptr, col, values, None))
-        terms = backward(dy, x, to_dweight, rowptr, col, values, on_x, False, False, on_values)
+        grads["dy"].append(torch.ops.cheblienet.chebyshev(x, to_dweight, rows, col, values, None))
+        terms = backward(dy, x, to_dweight, rows, col, values, on_x, False, False, on_values)
         grads["x"].append(terms[0])
         grads["values"].append(terms[3])
     if need_bias:
@@ -152,7 +151,7 @@ def _backward_gradient(ctx: Any, to_dx: Tensor, to_dweight: Tensor, to_dbias: Te
     if need_values:
         with torch.enable_grad():
             inputs = [t.detach().requires_grad_() for t in (dy, x, weight, values)]
-            y = reference.chebyshev(inputs[1], inputs[2], Csr(rowptr, col, inputs[3]))
+            y = reference.chebyshev(inputs[1], inputs[2], Csr(rows, col, inputs[3]))
             (dvalues,) = torch.autograd.grad(y, inputs[3], inputs[0], create_graph=True)
             terms = torch.autograd.grad(dvalues, inputs, to_dvalues, materialize_grads=True)
         for name, term in zip(grads, terms, strict=True):
@@ -170,13 +169,13 @@ torch.library.register_autograd("cheblienet::chebyshev_backward", _backward_grad
 
 def _autocast(key: str, device: str) -> None:
     @torch.library.impl("cheblienet::chebyshev", key)
-    def _(x: Tensor, weight: Tensor, rowptr: Tensor, col: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    def _(x: Tensor, weight: Tensor, rows: Tensor, col: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         dtype = torch.get_autocast_dtype(device)
         if x.dtype == torch.float64:  # autocast leaves double precision alone
             dtype = torch.float64
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))):
             result: Tensor = torch.ops.cheblienet.chebyshev(
-                x.to(dtype), weight.to(dtype), rowptr, col, values, None if bias is None else bias.to(dtype)
+                x.to(dtype), weight.to(dtype), rows, col, values, None if bias is None else bias.to(dtype)
             )
         return result
 

@@ -49,9 +49,11 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
 
 def _sparse_product(laplacian: Csr, x: Tensor) -> Tensor:
     """(L x)[b, i] = sum_j L_ij x[b, j]"""
-    rowptr, col, values = laplacian
-    row = torch.repeat_interleave(torch.arange(x.shape[1], device=x.device), rowptr.diff())
-    return torch.zeros_like(x).index_add(1, row, values.to(x.dtype)[None, :, None] * x[:, col])
+    rows, col, values = laplacian
+    vertex = rows[:, 0].long()
+    source = torch.repeat_interleave(vertex, rows[:, 2] - rows[:, 1])
+    target = vertex[col]
+    return torch.zeros_like(x).index_add(1, source, values.to(x.dtype)[None, :, None] * x[:, target])
 
 
 def gather_reduce(x: Tensor, index: Tensor, choice: Tensor | None, reduction: str) -> Tensor:

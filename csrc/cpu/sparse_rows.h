@@ -4,47 +4,54 @@
 
 namespace cheblienet {
 
-// A sparse matrix by rows: entries rowptr[i] .. rowptr[i + 1] of col and value belong to row i.
+// A row of the matrix: its vertex, where its entries of col and value begin and end, and one more than the largest
+// column in this row and all before it.
+struct RowSpan {
+  int32_t vertex, begin, end, reach;
+};
+
+// A sparse matrix by rows, in an order of the vertices that keeps neighbours together. Entries are sorted by row, and
+// col counts rows, not vertices.
 template <class T>
 struct Csr {
-  const int32_t* rowptr;
+  const RowSpan* rows;
   const int32_t* col;
   const T* value;
 };
 
-// Rows of channels, `stride` elements apart.
+// Rows of channels, `stride` elements apart, for several samples, `segment` elements apart.
 template <class T>
 struct Rows {
   T* data = nullptr;
-  int64_t stride = 0;
+  int64_t stride = 0, segment = 0;
 
   // Inlined without exception: these are compiled once per instruction set, and no level may call another's copy.
-  __attribute__((always_inline)) T* operator[](int64_t row) const { return data + row * stride; }
-  __attribute__((always_inline)) Rows shifted(int64_t channels) const { return {data + channels, stride}; }
-  __attribute__((always_inline)) operator Rows<const T>() const { return {data, stride}; }
+  __attribute__((always_inline)) T* operator()(int64_t row, int64_t sample) const {
+    return data + row * stride + sample * segment;
+  }
+  __attribute__((always_inline)) Rows shifted(int64_t channels) const { return {data + channels, stride, segment}; }
 };
 
-// out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i]; plus and minus may be absent, and either may be out itself.
+// out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i]; plus and minus may be absent, and plus may be out itself.
 template <class T>
 struct SparseStep {
   Csr<T> laplacian;
   T scale;
-  Rows<const T> in, plus, minus;
-  Rows<T> out;
-  int64_t channels;
+  int64_t samples, channels;
+  Rows<T> in, plus, minus, out;
 };
 
-// gradient[e] += scale * sum_c left[i][c] right[j][c] for the entries e = (i, j) of the pattern.
+// gradient[e] += scale * sum over samples and channels of left[i] right[j], for the entries e = (i, j) of the pattern.
 template <class T>
 struct EdgeDots {
   Csr<T> laplacian;
   T scale;
-  Rows<const T> left, right;
-  int64_t channels;
+  int64_t samples, channels;
+  Rows<T> left, right;
   T* gradient;
 };
 
-// One set of kernels per instruction set; each works on the rows [begin, end).
+// One set of kernels per instruction set; each visits the rows [begin, end).
 template <class T>
 struct RowKernels {
   void (*step)(const SparseStep<T>&, int64_t begin, int64_t end);

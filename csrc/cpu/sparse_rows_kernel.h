@@ -28,54 +28,76 @@ inline void store(T* to, const Vector& v) {
   __builtin_memcpy(to, &v, sizeof v);
 }
 
-// U vectors of N channels of one row: the sums stay in registers over all entries of the row.
-template <int N, int U, class T>
-inline void step_block(const SparseStep<T>& s, int64_t row, int64_t channel) {
+// U vectors of N channels of one row, for S samples: the sums stay in registers over all entries of the row, and an
+// entry is read once for all samples.
+template <int N, int U, int S, class T>
+inline void step_block(const SparseStep<T>& s, int64_t row, int64_t sample, int64_t channel) {
   using Vector = typename VectorOf<T, N>::type;
-  Vector sum[U] = {};
-  for (int32_t e = s.laplacian.rowptr[row]; e < s.laplacian.rowptr[row + 1]; ++e) {
+  const RowSpan span = s.laplacian.rows[row];
+  Vector sum[S][U] = {};
+  for (int32_t e = span.begin; e < span.end; ++e) {
     const T value = s.laplacian.value[e];
-    const T* in = s.in[s.laplacian.col[e]] + channel;
-    for (int u = 0; u < U; ++u) sum[u] += value * load<Vector>(in + u * N);
+    const T* in = s.in(s.laplacian.col[e], sample) + channel;
+    for (int i = 0; i < S; ++i)
+      for (int u = 0; u < U; ++u) sum[i][u] += value * load<Vector>(in + i * s.in.segment + u * N);
   }
-  for (int u = 0; u < U; ++u) {
-    const int64_t c = channel + u * N;
-    sum[u] *= s.scale;
-    if (s.plus.data) sum[u] += load<Vector>(s.plus[row] + c);
-    if (s.minus.data) sum[u] -= load<Vector>(s.minus[row] + c);
-    store(s.out[row] + c, sum[u]);
+  for (int i = 0; i < S; ++i) {
+    for (int u = 0; u < U; ++u) {
+      const int64_t c = channel + u * N;
+      Vector z = sum[i][u] * s.scale;
+      if (s.plus.data) z += load<Vector>(s.plus(row, sample + i) + c);
+      if (s.minus.data) z -= load<Vector>(s.minus(row, sample + i) + c);
+      store(s.out(row, sample + i) + c, z);
+    }
   }
 }
 
 // Channels in blocks of N U, then in ever narrower ones: 1 to N - 1 last channels take at most log2(N) passes.
-template <int N, int U, class T>
-inline void step_row(const SparseStep<T>& s, int64_t row, int64_t channel) {
-  for (; channel + N * U <= s.channels; channel += N * U) step_block<N, U>(s, row, channel);
+template <int N, int U, int S, class T>
+inline void step_row(const SparseStep<T>& s, int64_t row, int64_t sample, int64_t channel, int64_t end) {
+  for (; channel + N * U <= end; channel += N * U) step_block<N, U, S>(s, row, sample, channel);
   if constexpr (U > 1) {
-    step_row<N, U / 2>(s, row, channel);
+    step_row<N, U / 2, S>(s, row, sample, channel, end);
   } else if constexpr (N > 1) {
-    step_row<N / 2, 1>(s, row, channel);
+    step_row<N / 2, 1, S>(s, row, sample, channel, end);
+  }
+}
+
+// Channels in slices of four cache lines, so that the rows which neighbours share stay in the second-level cache.
+template <int S, class T>
+void step_samples(const SparseStep<T>& s, int64_t sample, int64_t begin, int64_t end) {
+  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
+  constexpr int64_t slice = 256 / sizeof(T);
+  for (int64_t channel = 0; channel < s.channels; channel += slice) {
+    const int64_t last = channel + slice < s.channels ? channel + slice : s.channels;
+    for (int64_t v = begin; v < end; ++v) step_row<N, 8 / S, S>(s, v, sample, channel, last);
   }
 }
 
 template <class T>
 void step(const SparseStep<T>& s, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) step_row<CHEBLIENET_SIMD_BYTES / sizeof(T), 8>(s, row, 0);
+  int64_t sample = 0;
+  for (; sample + 4 <= s.samples; sample += 4) step_samples<4>(s, sample, begin, end);
+  for (; sample + 2 <= s.samples; sample += 2) step_samples<2>(s, sample, begin, end);
+  for (; sample < s.samples; ++sample) step_samples<1>(s, sample, begin, end);
 }
 
 template <class T>
 void edge_dots(const EdgeDots<T>& d, int64_t begin, int64_t end) {
   constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
   using Vector = typename VectorOf<T, N>::type;
-  for (int64_t row = begin; row < end; ++row) {
-    for (int32_t e = d.laplacian.rowptr[row]; e < d.laplacian.rowptr[row + 1]; ++e) {
-      const T *left = d.left[row], *right = d.right[d.laplacian.col[e]];
+  for (int64_t v = begin; v < end; ++v) {
+    const RowSpan& span = d.laplacian.rows[v];
+    for (int32_t e = span.begin; e < span.end; ++e) {
       Vector sums = {};
-      int64_t c = 0;
-      for (; c + N <= d.channels; c += N) sums += load<Vector>(left + c) * load<Vector>(right + c);
       T sum = 0;
+      for (int64_t s = 0; s < d.samples; ++s) {
+        const T *left = d.left(v, s), *right = d.right(d.laplacian.col[e], s);
+        int64_t c = 0;
+        for (; c + N <= d.channels; c += N) sums += load<Vector>(left + c) * load<Vector>(right + c);
+        for (; c < d.channels; ++c) sum += left[c] * right[c];
+      }
       for (int n = 0; n < N; ++n) sum += sums[n];
-      for (; c < d.channels; ++c) sum += left[c] * right[c];
       d.gradient[e] += d.scale * sum;
     }
   }

@@ -84,8 +84,10 @@ def test_laplacian_is_the_formula(graph):
 def test_laplacian_for_the_operators(graph):
     csr = graph.laplacian_csr(torch.device("cpu"), torch.float64)
     assert isinstance(csr, ops.Csr)
-    assert csr.rowptr.dtype == csr.col.dtype == torch.int32
-    matrix = torch.sparse_csr_tensor(csr.rowptr, csr.col, csr.values, (5, 5), check_invariants=True).to_dense()
+    assert csr.rows.dtype == csr.col.dtype == torch.int32
+    vertex = csr.rows[:, 0].long()
+    source = torch.repeat_interleave(vertex, csr.rows[:, 2] - csr.rows[:, 1])
+    matrix = torch.zeros(5, 5, dtype=torch.float64).index_put((source, vertex[csr.col]), csr.values)
     assert torch.equal(matrix, graph.get_laplacian(dtype=torch.float64).to_dense())
     assert graph.laplacian_csr("cpu", torch.float64) is csr
     assert graph.laplacian_csr("cpu", torch.float32).values.dtype == torch.float32
@@ -147,7 +149,7 @@ def test_eigen_space_and_diffusion():
 
 @pytest.mark.parametrize("convert", [scipy.sparse.csr_array, scipy.sparse.coo_matrix, torch.Tensor.to_sparse])
 def test_from_sparse(graph, convert):
-    dense = torch.zeros(5, 5).index_put(tuple(TRIANGLE_WITH_TAIL), WEIGHTS)
+    dense = torch.zeros(5, 5, dtype=torch.float64).index_put(tuple(TRIANGLE_WITH_TAIL), WEIGHTS)
     other = Graph.from_sparse(convert(dense))
     assert other.num_vertices == 5
     assert torch.equal(other.edge_index, graph.edge_index)

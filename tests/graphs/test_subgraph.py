@@ -23,8 +23,8 @@ def assert_consistent(graph):
     assert torch.equal(checked.edge_index, graph.edge_index)
     assert graph.is_undirected
     assert torch.equal(checked.get_laplacian().to_dense(), graph.get_laplacian().to_dense())
-    assert torch.equal(graph.laplacian_csr().values, graph.get_laplacian().values())
-    assert len(graph.laplacian_csr().rowptr) == graph.num_vertices + 1
+    assert torch.equal(graph.laplacian_csr().values.sort().values, graph.get_laplacian().values().sort().values)
+    assert len(graph.laplacian_csr().rows) == graph.num_vertices
 
 
 def test_it_starts_as_its_parent_and_returns_to_it(parent):

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from cheblienet import ops
 from cheblienet.data import to_graph_signal
 from cheblienet.graphs import SE2GEGraph
 from cheblienet.nn import WideResSE2GEChebNet, capacity
-from cheblienet.ops import Csr, reference
+from cheblienet.ops import reference
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,7 @@ def original_state(seed=0):
 
 def plain_network(state, graph, x):
     """The network of the paper in evaluation mode, written out on the reference operator, channel-major."""
-    csr = graph.get_laplacian(dtype=torch.float64)
-    laplacian = Csr(csr.crow_indices().int(), csr.col_indices().int(), csr.values())
+    laplacian = ops.csr(graph.get_laplacian(dtype=torch.float64))
     state = {name: tensor.double() for name, tensor in state.items()}
 
     def conv(name, x):

@@ -83,13 +83,31 @@ def test_gradcheck_once_and_twice(shape):
     assert torch.autograd.gradgradcheck(f, (x, weight, bias), fast_mode=True)
 
 
+def entries(laplacian):
+    """The vertices (i, j) of every entry."""
+    vertex = laplacian.rows[:, 0].long()
+    i = torch.repeat_interleave(vertex, laplacian.rows[:, 2] - laplacian.rows[:, 1])
+    return list(zip(i.tolist(), vertex[laplacian.col].tolist(), strict=True))
+
+
+def test_csr_is_the_matrix_with_neighbours_kept_together():
+    dense = torch.zeros(40, 40)
+    path = torch.randperm(40)  # a path through vertices in random order: its neighbours can be made consecutive
+    dense[path[1:], path[:-1]] = dense[path[:-1], path[1:]] = torch.rand(39)
+    rows, col, values = laplacian = ops.csr(dense.to_sparse_csr())
+    i, j = torch.tensor(entries(laplacian)).T
+    assert torch.equal(torch.zeros(40, 40).index_put((i, j), values), dense)
+    row = torch.repeat_interleave(torch.arange(40), rows[:, 2] - rows[:, 1])
+    assert (row - col).abs().max() == 1
+    for position in range(40):
+        assert rows[position, 3] == max(position, int(col[row <= position].max())) + 1
+
+
 def test_gradient_of_the_laplacian_once_and_twice():
     pattern = ring(6, torch.float64, isolated=1)
-    rows = torch.repeat_interleave(torch.arange(6), pattern.rowptr.diff())
-    undirected = [(int(i), int(j)) for i, j in zip(rows, pattern.col, strict=True) if i <= j]
-    edge = torch.tensor(
-        [undirected.index((min(int(i), int(j)), max(int(i), int(j)))) for i, j in zip(rows, pattern.col, strict=True)]
-    )
+    pairs = [tuple(sorted(entry)) for entry in entries(pattern)]
+    undirected = sorted(set(pairs))
+    edge = torch.tensor([undirected.index(pair) for pair in pairs])
     metric = torch.rand(len(undirected), dtype=torch.float64, requires_grad=True)  # L stays symmetric as it varies
     x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)

@@ -1,0 +1,107 @@
+"""What the library is compared with, each the way its users write it: channel-major (B, C, V) in and out."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from cheblienet.nn import ChebConv, VertexBatchNorm
+
+
+class ReferenceChebConv(nn.Module):
+    """The algorithm of the paper's code: sparse COO products on (V, B Cin), all orders concatenated, one tensordot."""
+
+    def __init__(self, layer: ChebConv) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.laplacian = layer.graph.get_laplacian(device=layer.weight.device, dtype=layer.weight.dtype).to_sparse_coo()
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, cin, vertices = x.shape
+        orders = x.permute(2, 0, 1).reshape(1, vertices, batch * cin)
+        for k in range(1, len(self.weight)):
+            new = torch.sparse.mm(self.laplacian, orders[-1])
+            if k > 1:
+                new = 2 * new - orders[-2]
+            orders = torch.cat([orders, new[None]])
+        y = torch.tensordot(orders.view(-1, vertices, batch, cin), self.weight, dims=([0, 3], [0, 1]))
+        if self.bias is not None:
+            y = y + self.bias
+        return y.permute(1, 2, 0).contiguous()
+
+
+class CsrChebConv(nn.Module):
+    """The best of plain PyTorch: MKL's CSR product with its axpby, features as (V, B C), no concatenation.
+
+    Keeps the signal in its own layout, (V, B, C), as a network written around it would.
+    """
+
+    def __init__(self, layer: ChebConv) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.laplacian = layer.graph.get_laplacian(device=layer.weight.device, dtype=layer.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(V, B, Cin) -> (V, B, Cout)"""
+        vertices, batch, cin = x.shape
+        previous, current = None, x.reshape(vertices, batch * cin)
+        y = current.view(-1, cin) @ self.weight[0]
+        if self.bias is not None:
+            y = y + self.bias
+        for k in range(1, len(self.weight)):
+            if previous is None:
+                previous, current = current, _SymmetricProduct.apply(self.laplacian, current, None)
+            else:
+                previous, current = current, _SymmetricProduct.apply(self.laplacian, current, previous)
+            y = torch.addmm(y, current.view(-1, cin), self.weight[k])
+        return y.view(vertices, batch, -1)
+
+
+class _SymmetricProduct(torch.autograd.Function):
+    """L x, or 2 L x - z; its gradient uses L^T = L, which PyTorch's own CSR product does not know."""
+
+    @staticmethod
+    def forward(ctx, laplacian, x, z):
+        ctx.laplacian, ctx.subtracts = laplacian, z is not None
+        return torch.mm(laplacian, x) if z is None else torch.addmm(z, laplacian, x, beta=-1, alpha=2)
+
+    @staticmethod
+    def backward(ctx, grad):
+        dx = torch.mm(ctx.laplacian, grad)
+        return None, (2 * dx if ctx.subtracts else dx), (-grad if ctx.subtracts else None)
+
+
+class GeometricChebConv(nn.Module):
+    """PyTorch Geometric's layer with the same weights, on (B, V, C)."""
+
+    def __init__(self, layer: ChebConv) -> None:
+        super().__init__()
+        from torch_geometric.nn import ChebConv as Layer
+
+        self.edge_index, self.edge_weight = layer.graph.edge_index, layer.graph.edge_weight
+        self.layer = Layer(layer.in_channels, layer.out_channels, layer.kernel_size, bias=layer.bias is not None)
+        with torch.no_grad():
+            for linear, weight in zip(self.layer.lins, layer.weight, strict=True):
+                linear.weight.copy_(weight.T)
+            if layer.bias is not None:
+                self.layer.bias.copy_(layer.bias)
+        self.lambda_max = torch.tensor(2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, V, Cin) -> (B, V, Cout)"""
+        return self.layer(x, self.edge_index, self.edge_weight, lambda_max=self.lambda_max)
+
+
+def on_reference_layers(network: nn.Module) -> nn.Module:
+    """A copy of a network with the reference convolution and the framework's normalisation in place of ours."""
+    graphs = {id(module.graph): module.graph for module in network.modules() if isinstance(module, ChebConv)}
+    network = copy.deepcopy(network, dict(graphs))  # one graph for all copies
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, ChebConv):
+                setattr(parent, name, ReferenceChebConv(child))
+            elif isinstance(child, VertexBatchNorm):
+                plain = nn.BatchNorm1d(child.num_features)
+                plain.load_state_dict(child.state_dict())
+                setattr(parent, name, plain)
+    return network

@@ -1,0 +1,88 @@
+"""Time and memory of steps that run in turn, in one process."""
+
+import ctypes
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+Step = Callable[[], object]
+
+
+def synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(step: Step, device: str = "cpu") -> float:
+    """Seconds of one call."""
+    synchronize(device)
+    start = time.perf_counter()
+    step()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def interleaved(steps: dict[str, Step], budget: float, device: str = "cpu") -> dict[str, list[float]]:
+    """Times of all steps, called in turn until `budget` seconds are spent, at least five times each.
+
+    A machine that slows down for a while slows all of them, so ratios hold where single times do not.
+    """
+    for step in steps.values():
+        step()
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    start, rounds = time.perf_counter(), 0
+    while rounds < 5 or (time.perf_counter() - start < budget and rounds < 200):
+        for name, step in steps.items():
+            times[name].append(timed(step, device))
+        rounds += 1
+    return times
+
+
+def median_ratio(slow: list[float], fast: list[float]) -> float:
+    """The median of the ratios round by round."""
+    return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
+
+
+def peak_extra_memory(step: Step, device: str = "cpu") -> float:
+    """Bytes that one call holds at its peak beyond what is held before it."""
+    step()
+    gc.collect()
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with suppress(OSError, AttributeError):  # hands freed pages back, so that the call has to ask for them again
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    except OSError:
+        return float("nan")
+    before = _status("VmRSS")
+    step()
+    return max(0, _status("VmHWM") - before)
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def read_bandwidth(bytes_per_thread: int = 256 * 1024) -> float:
+    """Bytes per second that all threads together read from the second-level cache."""
+    threads = torch.get_num_threads()
+    a, b = (torch.ones(bytes_per_thread // 8) for _ in range(2))
+    torch.set_num_threads(1)
+    try:
+        seconds = min(timed(lambda: [torch.dot(a, b) for _ in range(200)]) for _ in range(10)) / 200
+    finally:
+        torch.set_num_threads(threads)
+    return threads * bytes_per_thread / seconds

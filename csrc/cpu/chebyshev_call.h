@@ -1,0 +1,139 @@
+// What the forward and the backward of a Chebyshev convolution share: how samples are shared among threads, scratch
+// memory, the way of rows between tensors and workspaces, and matrix products.
+#pragma once
+#include <algorithm>
+
+#include "arena.h"
+#include "chebyshev_orders.h"
+
+namespace cheblienet {
+
+// The chunks of a batch own separate accumulators, so sums do not depend on the schedule. One chunk per thread, and one
+// for a remainder smaller than the number of threads, whose rows all threads share.
+struct Chunk {
+  int64_t index, first, last;  // samples
+  bool shared;
+};
+
+struct Chunks {
+  int64_t batch, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
+
+  int64_t count() const { return (even > 0 ? threads : 0) + (even < batch ? 1 : 0); }
+
+  template <class F>
+  void for_each(const F& f) const {
+    const int64_t share = even / threads;
+    if (even > 0)
+      torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) f(Chunk{i, i * share, (i + 1) * share, false});
+      });
+    if (even < batch) f(Chunk{count() - 1, even, batch, true});
+  }
+};
+
+// Memory for every chunk, in an arena of the calling thread.
+template <class T>
+struct Scratch {
+  Arena& arena;
+  int64_t size, offset, count;
+
+  Scratch(Arena& a, const Chunks& chunks, int64_t elements)
+      : arena(a), size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)), count(chunks.count()) {
+    offset = arena.reserve<T>(count * size);
+  }
+  T* of(int64_t chunk) { return arena.get<T>(offset) + chunk * size; }
+};
+
+// S is the type that tensors store, T that of the arithmetic.
+template <class S>
+struct ChebyshevCall {
+  using T = accumulate_t<S>;
+
+  Csr<T> laplacian;
+  int64_t batch, vertices, orders, cin, cout;
+  Tensor like;      // on whose device and with whose allocator scratch memory is made
+  const S* weight;  // (R, Cin, Cout)
+
+  ChebyshevCall(const Tensor& x, const Tensor& w, const Tensor& rows, const Tensor& col, const Tensor& values)
+      : laplacian{static_cast<const RowSpan*>(rows.const_data_ptr()), col.const_data_ptr<int32_t>(),
+                  values.const_data_ptr<T>()},
+        batch(x.size(0)),
+        vertices(x.size(1)),
+        orders(w.size(0)),
+        cin(w.size(1)),
+        cout(w.size(2)),
+        like(x),
+        weight(w.const_data_ptr<S>()) {}
+
+  // Samples that share the reading of an entry of the Laplacian: enough to fill two cache lines of a row.
+  static int64_t samples_at_once(int64_t channels) {
+    const int64_t bytes = channels * static_cast<int64_t>(sizeof(T));
+    return bytes <= 32 ? 4 : bytes <= 64 ? 2 : 1;
+  }
+
+  // Elements of the row of one sample in a workspace: a cache line more than its contents, since strides that are
+  // powers of two would share few cache sets.
+  int64_t segment(int64_t channels) const {
+    constexpr int64_t line = 64 / sizeof(T);
+    return (orders * channels + line - 1) / line * line + line;
+  }
+  int64_t workspace_size(int64_t channels) const { return vertices * samples_at_once(channels) * segment(channels); }
+  Rows<T> workspace(int64_t channels, T* memory) const {
+    return {memory, samples_at_once(channels) * segment(channels), segment(channels)};
+  }
+
+  // A wave keeps narrow rows in the second-level cache between orders. Of wide rows, a slice at a time does, in sweeps
+  // over all vertices, as long as the workspace fits the last-level cache.
+  ChebyshevOrders<T> polynomial(int64_t samples, int64_t channels, const Chunk& chunk) const {
+    const int64_t bytes = workspace_size(channels) * static_cast<int64_t>(sizeof(T));
+    const bool sweeps = chunk.shared || (channels * static_cast<int64_t>(sizeof(T)) > 128 && bytes <= (16 << 20));
+    return {laplacian, vertices, orders, samples, channels, sweeps ? vertices : std::min<int64_t>(512, vertices)};
+  }
+
+  // The weights as (R Cin, Cout), for orders of x, or as (Cin, R Cout), for orders of y.
+  Tensor arranged_weight(bool side_by_side) const {
+    Tensor out = new_empty(like, {orders * cin * cout}, scalar_type<T>());
+    T* to = out.mutable_data_ptr<T>();
+    for (int64_t k = 0; k < orders; ++k)
+      for (int64_t i = 0; i < cin; ++i)
+        std::copy_n(weight + (k * cin + i) * cout, cout, to + (side_by_side ? i * orders + k : k * cin + i) * cout);
+    return out;
+  }
+  MatrixView<const T> stacked(const Tensor& t) const { return {t.const_data_ptr<T>(), orders * cin, cout, cout}; }
+  MatrixView<const T> side_by_side(const Tensor& t) const {
+    return {t.const_data_ptr<T>(), cin, orders * cout, orders * cout};
+  }
+
+  // The rows [begin, end) of one sample as a matrix.
+  static MatrixView<T> matrix(Rows<T> rows, int64_t sample, int64_t begin, int64_t end, int64_t columns) {
+    return {rows(begin, sample), end - begin, columns, rows.stride};
+  }
+
+  // Rows [begin, end) of the Laplacian's order, out of a sample (V, C) and back into it, with a bias on the way.
+  void gather(const S* sample, int64_t channels, int64_t begin, int64_t end, const MatrixView<T>& to) const {
+    for (int64_t row = begin; row < end; ++row)
+      std::copy_n(sample + laplacian.rows[row].vertex * channels, channels, to.data + (row - begin) * to.row_stride);
+  }
+  void scatter(const MatrixView<T>& from, int64_t begin, int64_t end, const T* bias, S* sample) const {
+    const int64_t channels = from.columns;
+    for (int64_t row = begin; row < end; ++row) {
+      const T* source = from.data + (row - begin) * from.row_stride;
+      S* target = sample + laplacian.rows[row].vertex * channels;
+      if (bias == nullptr) std::copy_n(source, channels, target);
+      else
+        for (int64_t c = 0; c < channels; ++c) target[c] = static_cast<S>(source[c] + bias[c]);
+    }
+  }
+
+  // Calls f(begin, end) on parts of [begin, end) that the matrix products of `columns` columns keep in cache, where the
+  // library is fastest.
+  template <class F>
+  void for_parts(int64_t begin, int64_t end, int64_t columns, const F& f) const {
+    const int64_t part = std::max<int64_t>(64, (int64_t(512) << 10) / (columns * static_cast<int64_t>(sizeof(T))));
+    torch::stable::parallel_for(0, (end - begin + part - 1) / part, 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) f(begin + i * part, std::min(begin + (i + 1) * part, end));
+    });
+  }
+};
+
+}  // namespace cheblienet
