@@ -92,6 +92,14 @@ class GeometricChebConv(nn.Module):
         return self.layer(x, self.edge_index, self.edge_weight, lambda_max=self.lambda_max)
 
 
+class ReferenceBatchNorm(nn.BatchNorm1d):
+    """The framework's normalisation, with the sum and the ReLU as operations of their own."""
+
+    def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
+        y = super().forward(x if residual is None else residual + x)
+        return torch.relu(y) if relu else y
+
+
 def on_reference_layers(network: nn.Module) -> nn.Module:
     """A copy of a network with the reference convolution and the framework's normalisation in place of ours."""
     graphs = {id(module.graph): module.graph for module in network.modules() if isinstance(module, ChebConv)}
@@ -101,7 +109,7 @@ def on_reference_layers(network: nn.Module) -> nn.Module:
             if isinstance(child, ChebConv):
                 setattr(parent, name, ReferenceChebConv(child))
             elif isinstance(child, VertexBatchNorm):
-                plain = nn.BatchNorm1d(child.num_features)
+                plain = ReferenceBatchNorm(child.num_features)
                 plain.load_state_dict(child.state_dict())
                 setattr(parent, name, plain)
     return network

@@ -7,8 +7,8 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   // elements (V, d) float64, sigmas (3,) float64 -> index (V, k) int64, squared distance (V, k) float64
   m.def("nearest_neighbors(Tensor elements, Tensor sigmas, int k, str group) -> (Tensor, Tensor)");
 
-  // x (B, V, Cin), weight (R, Cin, Cout); the Laplacian by rows: rows (V, 4) and col (E,) int32, values (E,), as RowSpan
-  // and Csr of cpu/sparse_rows.h say -> y (B, V, Cout)
+  // x (B, V, Cin), weight (R, Cin, Cout); the Laplacian by rows: rows (V, 4) and col (E,) int32, values (E,), as
+  // RowSpan and Csr of cpu/sparse_rows.h say -> y (B, V, Cout)
   m.def("chebyshev(Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, Tensor? bias) -> Tensor");
   // -> gradients of x, weight, bias and values; without elements where not needed
   m.def(
@@ -25,6 +25,17 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   m.def(
       "gather_reduce_backward(Tensor grad, Tensor winner, Tensor index, Tensor rowptr, Tensor entry, str reduction) "
       "-> Tensor");
+
+  // x and residual (B, V, C); weight, bias, mean, var (C,), float64 for float64 signals, otherwise float32; without
+  // mean and var, those of the batch -> y = relu(normalised x + residual) (B, V, C), and the mean and the variance used
+  m.def(
+      "batch_norm(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor? mean, Tensor? var, float eps, "
+      "bool relu) -> (Tensor, Tensor, Tensor)");
+  // -> the gradients of x (and of residual, the same), weight and bias
+  m.def(
+      "batch_norm_backward(Tensor grad, Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor mean, Tensor "
+      "var, "
+      "float eps, bool relu, bool batch_statistics) -> (Tensor, Tensor, Tensor)");
 }
 
 CHEBLIENET_MODULE(_C) {

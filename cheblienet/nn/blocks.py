@@ -26,10 +26,9 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv = conv(in_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn = VertexBatchNorm(out_channels)
-        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.bn(self.conv(x)))
+        return self.bn(self.conv(x), relu=True)
 
 
 class ResidualBlock(nn.Module):
@@ -45,17 +44,15 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = conv(in_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn1 = VertexBatchNorm(out_channels)
-        self.relu1 = nn.ReLU()
         self.conv2 = conv(out_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn2 = VertexBatchNorm(out_channels)
-        self.relu2 = nn.ReLU()
         self.equalInOut = in_channels == out_channels
         if not self.equalInOut:
             self.convShortcut = conv(in_channels, out_channels, 1, *args, bias=False, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.conv2(self.relu1(self.bn1(self.conv1(x))))
-        return self.relu2(self.bn2((x if self.equalInOut else self.convShortcut(x)) + out))
+        out = self.conv2(self.bn1(self.conv1(x), relu=True))
+        return self.bn2(out, residual=x if self.equalInOut else self.convShortcut(x), relu=True)
 
 
 class NetworkBlock(nn.Module):

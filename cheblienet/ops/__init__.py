@@ -1,9 +1,20 @@
 """The compiled operators behind checked Python functions, and their plain PyTorch definitions in `reference`."""
 
 from . import reference
+from .batch_norm import batch_norm
 from .chebyshev import chebyshev
 from .csr import Csr, csr
 from .gather_reduce import GatherIndex, gather_index, gather_reduce
 from .nearest_neighbors import nearest_neighbors
 
-__all__ = ["Csr", "GatherIndex", "chebyshev", "csr", "gather_index", "gather_reduce", "nearest_neighbors", "reference"]
+__all__ = [
+    "Csr",
+    "GatherIndex",
+    "batch_norm",
+    "chebyshev",
+    "csr",
+    "gather_index",
+    "gather_reduce",
+    "nearest_neighbors",
+    "reference",
+]

@@ -1,32 +1,9 @@
-// The body of sparse_rows.h for one instruction set. Included once per level, under that level's target pragma, with
-//   CHEBLIENET_SIMD        the namespace of the level
-//   CHEBLIENET_SIMD_BYTES  the width of its vector registers
-// It includes nothing but declarations: code of the standard library compiled here would leak into the other levels.
+// The body of sparse_rows.h for one instruction set.
+#include "simd.h"
 #include "sparse_rows.h"
 
 namespace cheblienet {
 namespace CHEBLIENET_SIMD {
-
-template <class T, int N>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(N * sizeof(T))));
-};
-template <class T>
-struct VectorOf<T, 1> {
-  typedef T type;
-};
-
-// Rows are aligned to their elements only; these become unaligned vector moves.
-template <class Vector, class T>
-inline Vector load(const T* from) {
-  Vector v;
-  __builtin_memcpy(&v, from, sizeof v);
-  return v;
-}
-template <class Vector, class T>
-inline void store(T* to, const Vector& v) {
-  __builtin_memcpy(to, &v, sizeof v);
-}
 
 // U vectors of N channels of one row, for S samples: the sums stay in registers over all entries of the row, and an
 // entry is read once for all samples.

@@ -87,7 +87,7 @@ def test_laplacian_for_the_operators(graph):
     assert csr.rows.dtype == csr.col.dtype == torch.int32
     vertex = csr.rows[:, 0].long()
     source = torch.repeat_interleave(vertex, csr.rows[:, 2] - csr.rows[:, 1])
-    matrix = torch.zeros(5, 5, dtype=torch.float64).index_put((source, vertex[csr.col]), csr.values)
+    matrix = torch.zeros(5, 5, dtype=torch.float64).index_put((source, vertex[csr.col]), csr.values.double())
     assert torch.equal(matrix, graph.get_laplacian(dtype=torch.float64).to_dense())
     assert graph.laplacian_csr("cpu", torch.float64) is csr
     assert graph.laplacian_csr("cpu", torch.float32).values.dtype == torch.float32
@@ -149,7 +149,7 @@ def test_eigen_space_and_diffusion():
 
 @pytest.mark.parametrize("convert", [scipy.sparse.csr_array, scipy.sparse.coo_matrix, torch.Tensor.to_sparse])
 def test_from_sparse(graph, convert):
-    dense = torch.zeros(5, 5, dtype=torch.float64).index_put(tuple(TRIANGLE_WITH_TAIL), WEIGHTS)
+    dense = torch.zeros(5, 5).index_put(tuple(TRIANGLE_WITH_TAIL), WEIGHTS)
     other = Graph.from_sparse(convert(dense))
     assert other.num_vertices == 5
     assert torch.equal(other.edge_index, graph.edge_index)

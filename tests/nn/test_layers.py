@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from cheblienet import nn as gnn
 from cheblienet import ops
@@ -45,10 +46,48 @@ def test_batch_normalisation_is_the_frameworks_in_vertex_major_memory():
         theirs(x)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     torch.testing.assert_close(ours.running_var, theirs.running_var)
-    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours.running_mean, theirs.running_mean)
+    assert ours.num_batches_tracked == theirs.num_batches_tracked
+    for module in (ours, theirs):
+        module.eval()
     torch.testing.assert_close(ours(x), theirs(x))
+    residual = torch.randn(4, 10, 6).transpose(1, 2)
+    torch.testing.assert_close(ours(x, residual, relu=True), torch.relu(theirs(x + residual)))
+    torch.testing.assert_close(ours(x[..., 0]), theirs(x[..., 0]))
     with pytest.raises(ValueError, match="expected 2D or 3D input"):
         ours(torch.randn(2, 6, 3, 3))
+
+
+@pytest.mark.parametrize("options", [dict(affine=False), dict(momentum=None), dict(track_running_stats=False)])
+def test_batch_normalisation_takes_the_frameworks_options(options):
+    ours, theirs = gnn.VertexBatchNorm(6, **options), torch.nn.BatchNorm1d(6, **options)
+    for _ in range(3):
+        x = torch.randn(4, 10, 6).transpose(1, 2)
+        torch.testing.assert_close(ours(x), theirs(x))
+    for module in (ours, theirs):
+        module.eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+def test_no_layer_copies_the_signal_to_another_layout(graph):
+    """Copies of signals within a network's forward and backward: only the gradient of the broadcast maximum may need one."""
+    coarse = SE2GEGraph((3, 3, 4), (1.0, 0.1, 0.2), 8)
+    layers = torch.nn.Sequential(
+        gnn.ChebConv(3, 8, 3, graph),
+        gnn.ResidualBlock(8, 8, gnn.ChebConv, 3, graph=graph),
+        gnn.SE2SpatialPool(2, graph.size, "max"),
+        gnn.ResidualBlock(8, 12, gnn.ChebConv, 3, graph=coarse),
+        gnn.SE2SpatialUnpool(2, coarse.size, "avg"),
+        gnn.BasicBlock(12, 4, gnn.ChebConv, 3, graph=graph),
+    )
+    x = torch.randn(2, 144, 3).transpose(1, 2).requires_grad_()
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as events:
+        y = layers(x)
+        assert is_vertex_major(y)
+        y.backward(torch.randn(2, 144, 4).transpose(1, 2))
+    assert is_vertex_major(x.grad)
+    copied = [event for event in events.events() if event.name in ("aten::clone", "aten::contiguous", "aten::copy_")]
+    assert not [event.input_shapes for event in copied if event.input_shapes and len(event.input_shapes[0]) == 3]
 
 
 def test_se2_pooling_and_unpooling_by_hand():

@@ -1,4 +1,5 @@
 // 128-bit vectors are in every 64-bit target: SSE2 on x86, NEON on Arm.
 #define CHEBLIENET_SIMD baseline
 #define CHEBLIENET_SIMD_BYTES 16
+#include "norm_rows_kernel.h"
 #include "sparse_rows_kernel.h"
