@@ -13,7 +13,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
-from torch.nn.functional import nll_loss, pad
+from torch.nn.functional import interpolate, nll_loss, pad
 from torchvision.transforms.functional import InterpolationMode, rotate
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ from cheblienet.data import to_graph_signal
 from cheblienet.graphs import R2GEGraph, SE2GEGraph
 from cheblienet.nn import WideResSE2GEChebNet, capacity
 
-SIDE, ORIENTATIONS = 12, 6  # 8 x 8 digits with a margin, so that a turned digit stays whole
+SIDE, ORIENTATIONS = 16, 6  # digits of 12 x 12 pixels with a margin, so that a turned digit stays whole
 ANGLES = range(0, 360, 15)
 
 
@@ -35,8 +35,8 @@ class Digits:
 
 def load(seed: int) -> Digits:
     digits = load_digits()
-    margin = (SIDE - digits.images.shape[1]) // 2
-    images = pad(torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16, [margin] * 4)
+    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # 8 x 8 pixels, too coarse to turn
+    images = pad(interpolate(images, size=(12, 12), mode="bilinear"), [(SIDE - 12) // 2] * 4)
     labels = torch.tensor(digits.target)
     train, test = train_test_split(range(len(labels)), test_size=450, stratify=labels, random_state=seed)
     return Digits(images[train], labels[train], images[test], labels[test])
@@ -45,7 +45,7 @@ def load(seed: int) -> Digits:
 def build(anisotropic: bool) -> tuple[nn.Module, int]:
     """The network and the number of orientation layers of its signals."""
     if anisotropic:
-        graph = SE2GEGraph((SIDE, SIDE, ORIENTATIONS), sigmas=(1.0, 0.1, 2.048 / SIDE**2), K=16)
+        graph = SE2GEGraph((SIDE, SIDE, ORIENTATIONS), sigmas=(1.0, 0.2, 2.048 / SIDE**2), K=16)
     else:
         graph = R2GEGraph((SIDE, SIDE, 1), sigmas=(1.0, 1.0, 1.0), K=8)
     network = WideResSE2GEChebNet(1, 10, kernel_size=4, graph_lvl0=graph, res_depth=1)
@@ -53,12 +53,12 @@ def build(anisotropic: bool) -> tuple[nn.Module, int]:
 
 
 def train(network: nn.Module, layers: int, digits: Digits, epochs: int, name: str) -> None:
-    batch = 64
+    batch = 32
     steps = epochs * (len(digits.train) // batch)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
     network.train()
-    with tqdm(total=steps, desc=f"training {name}", unit="step") as bar:
+    with tqdm(total=steps, desc=f"training {name}", unit="step", mininterval=0.5) as bar:
         for _ in range(epochs):
             for chosen in torch.randperm(len(digits.train)).split(batch):
                 if len(chosen) < batch:
@@ -140,7 +140,7 @@ def draw_response(network: nn.Module, image: Tensor, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="folder for the pictures")
     args = parser.parse_args()

@@ -69,3 +69,22 @@ def gather_reduce(x: Tensor, index: Tensor, choice: Tensor | None, reduction: st
         return members.masked_fill(~present, 0).sum(2) / present.sum(2)
     assert choice is not None
     return members[:, torch.arange(len(index), device=x.device), choice.long()]
+
+
+def batch_norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor | None = None,
+    var: Tensor | None = None,
+    *,
+    residual: Tensor | None = None,
+    relu: bool = False,
+    eps: float = 1e-5,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalisation per channel over samples and vertices; see `cheblienet.ops.batch_norm`."""
+    s = x if residual is None else x + residual
+    if mean is None or var is None:
+        mean, var = s.mean((0, 1)), s.var((0, 1), correction=0)
+    y = (s - mean) / torch.sqrt(var + eps) * weight + bias
+    return (torch.relu(y) if relu else y), mean, var

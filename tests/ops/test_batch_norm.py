@@ -3,6 +3,7 @@ import torch
 from torch.nn.functional import batch_norm as framework
 
 from cheblienet import ops
+from cheblienet.ops import reference
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
@@ -38,6 +39,10 @@ def test_value_and_gradients_agree_with_the_framework(
     exact = [t.detach().double().requires_grad_() for t in inputs]
     exact_statistics = [None if t is None else t.double() for t in (mean, var)]
     wanted = expected(exact[0], *exact[-2:], *exact_statistics, exact[1] if with_residual else None, relu)
+    definition = reference.batch_norm(
+        exact[0], *exact[-2:], *exact_statistics, residual=exact[1] if with_residual else None, relu=relu
+    )
+    torch.testing.assert_close(definition[0], wanted)
     y, used_mean, used_var = ops.batch_norm(x, weight, bias, mean, var, residual=residual, relu=relu)
     assert_close(y, wanted, factor=2)
     if batch_statistics:
