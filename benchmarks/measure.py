@@ -28,7 +28,7 @@ def timed(step: Step, device: str = "cpu") -> float:
 
 
 def interleaved(steps: dict[str, Step], budget: float, device: str = "cpu") -> dict[str, list[float]]:
-    """Times of all steps, which take turns until `budget` seconds are spent, at least five turns each.
+    """Times of all steps, which take turns until `budget` seconds are spent, at least three turns each.
 
     A machine that slows down for a while slows all of them, so ratios hold where single times do not. A turn is a call
     that is not timed, for caches and allocator to forget the step before, and one that is.
@@ -37,7 +37,7 @@ def interleaved(steps: dict[str, Step], budget: float, device: str = "cpu") -> d
         step()
     times: dict[str, list[float]] = {name: [] for name in steps}
     start, rounds = time.perf_counter(), 0
-    while rounds < 5 or (time.perf_counter() - start < budget and rounds < 200):
+    while rounds < 3 or (time.perf_counter() - start < budget and rounds < 200):
         for name, step in steps.items():
             step()
             times[name].append(timed(step, device))

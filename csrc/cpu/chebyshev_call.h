@@ -86,8 +86,10 @@ struct ChebyshevCall {
   // over all vertices, as long as the workspace fits the last-level cache.
   ChebyshevOrders<T> polynomial(int64_t samples, int64_t channels, const Chunk& chunk) const {
     const int64_t bytes = workspace_size(channels) * static_cast<int64_t>(sizeof(T));
-    const bool sweeps = chunk.shared || (channels * static_cast<int64_t>(sizeof(T)) > 128 && bytes <= (16 << 20));
-    return {laplacian, vertices, orders, samples, channels, sweeps ? vertices : std::min<int64_t>(512, vertices)};
+    const bool narrow = channels * static_cast<int64_t>(sizeof(T)) <= 128;
+    const bool sweeps = chunk.shared || (!narrow && bytes <= (16 << 20));
+    const int64_t block = narrow ? 1024 : 512;  // long enough for the matrix products to run at full speed
+    return {laplacian, vertices, orders, samples, channels, sweeps ? vertices : std::min(block, vertices)};
   }
 
   // The weights as (R Cin, Cout), for orders of x, or as (Cin, R Cout), for orders of y.

@@ -11,10 +11,11 @@ template <int N, int U, int S, class T>
 inline void step_block(const SparseStep<T>& s, int64_t row, int64_t sample, int64_t channel) {
   using Vector = typename VectorOf<T, N>::type;
   const RowSpan span = s.laplacian.rows[row];
+  const T* base = s.in(0, sample) + channel;
   Vector sum[S][U] = {};
   for (int32_t e = span.begin; e < span.end; ++e) {
     const T value = s.laplacian.value[e];
-    const T* in = s.in(s.laplacian.col[e], sample) + channel;
+    const T* in = base + s.laplacian.col[e] * s.in.stride;
     for (int i = 0; i < S; ++i)
       for (int u = 0; u < U; ++u) sum[i][u] += value * load<Vector>(in + i * s.in.segment + u * N);
   }
