@@ -28,10 +28,10 @@ def timed(step: Step, device: str = "cpu") -> float:
 
 
 def interleaved(steps: dict[str, Step], budget: float, device: str = "cpu") -> dict[str, list[float]]:
-    """Times of all steps, which take turns until `budget` seconds are spent, at least three turns each.
+    """Seconds per call of all steps, which take turns until `budget` seconds are spent, at least three turns each.
 
     A machine that slows down for a while slows all of them, so ratios hold where single times do not. A turn is a call
-    that is not timed, for caches and allocator to forget the step before, and one that is.
+    that is not timed, for caches and allocator to forget the step before, and then the median of calls for 0.1 s.
     """
     for step in steps.values():
         step()
@@ -40,7 +40,10 @@ def interleaved(steps: dict[str, Step], budget: float, device: str = "cpu") -> d
     while rounds < 3 or (time.perf_counter() - start < budget and rounds < 200):
         for name, step in steps.items():
             step()
-            times[name].append(timed(step, device))
+            turn = [timed(step, device)]
+            while sum(turn) < 0.1:
+                turn.append(timed(step, device))
+            times[name].append(statistics.median(turn))
         rounds += 1
     return times
 

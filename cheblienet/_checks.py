@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
 
 def check_sigmas(name: str, sigmas: object) -> tuple[float, float, float]:
     """The three metric coefficients as positive finite floats."""
-    values = sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas
+    values = sigmas.tolist() if isinstance(sigmas, (Tensor, np.ndarray)) else sigmas
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
         raise ValueError(f"{name}: expected three positive numbers, got {sigmas!r}")
     if not all(isinstance(value, Real) and 0 < float(value) < float("inf") for value in values):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .._checks import check_floating, check_sigmas
+from .._checks import check_device, check_floating, check_integer, check_sigmas
 
 
 class Group(ABC):
@@ -63,9 +63,12 @@ class Group(ABC):
         Args:
             g, h: elements (..., d), broadcast against each other.
             sigmas: three positive coefficients; a tensor (3,) may require a gradient.
+
+        Raises TypeError for elements of different dtypes, ValueError for shapes that do not broadcast, elements on
+        different devices, or other sigmas.
         """
         check_sigmas(f"{self.name}: sigmas", sigmas)
-        g, h = self._check_element("g", g), self._check_element("h", h)
+        g, h = self._check_pair(self._check_element("g", g), self._check_element("h", h))
         metric = torch.as_tensor(sigmas, dtype=g.dtype, device=g.device)
         relative = self._inverse(self._matrix(g)) @ self._matrix(h)
         sqdist = self._log(relative).square() @ metric
@@ -86,6 +89,24 @@ class Group(ABC):
                 f"got shape {tuple(element.shape)}"
             )
         return element
+
+    def _check_pair(self, g: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        name = f"{self.name}: h"
+        if h.dtype != g.dtype:
+            raise TypeError(f"{name}: expected {g.dtype} as g has, got {h.dtype}")
+        sizes = zip(g.shape[-2::-1], h.shape[-2::-1], strict=False)
+        if not all(m == n or 1 in (m, n) for m, n in sizes):
+            raise ValueError(
+                f"{name}: expected a shape that broadcasts with {tuple(g.shape)} of g, got {tuple(h.shape)}"
+            )
+        return g, check_device(name, h, g.device)
+
+    def _check_size(self, size: tuple[int, ...], **minimum: int) -> tuple[int, ...]:
+        """The numbers of a sampling's `size`, one for each name in `minimum` and at least that large."""
+        if len(size) != len(minimum):
+            raise ValueError(f"{self.name}: size: expected {', '.join(minimum)}, got {size}")
+        named = zip(minimum.items(), size, strict=True)
+        return tuple(check_integer(f"{self.name}: {axis}", n, least) for (axis, least), n in named)
 
     def _check_matrix(self, matrix: Tensor) -> Tensor:
         name = f"{self.name}: matrix"

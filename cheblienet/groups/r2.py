@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from .._checks import check_integer
 from .base import Group, square
 
 
@@ -15,7 +14,7 @@ class R2Group(Group):
 
     def uniform_sampling(self, *size: int) -> Tensor:
         """The grid of nx x ny points (i / nx, j / ny) in the unit square; vertex i + nx j."""
-        nx, ny = (check_integer(f"r2: {name}", n, 2) for name, n in zip(("nx", "ny"), size, strict=True))
+        nx, ny = self._check_size(size, nx=2, ny=2)
         x = torch.arange(nx, dtype=torch.float64) / nx
         y = torch.arange(ny, dtype=torch.float64) / ny
         return torch.stack([x.repeat(ny), y.repeat_interleave(nx)], -1)

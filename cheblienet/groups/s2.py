@@ -20,7 +20,7 @@ class S2Group(Group):
 
     def uniform_sampling(self, *size: int) -> Tensor:
         """The icosphere of the given number of vertices, 10 4^level + 2, in the published order."""
-        (num_vertices,) = size
+        (num_vertices,) = self._check_size(size, num_vertices=1)
         x, y, z = icosphere.icosphere(icosphere.icosphere_level(num_vertices))[0].unbind(-1)
         return torch.stack([torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)], -1)
 
@@ -30,7 +30,9 @@ class S2Group(Group):
 
     def _element(self, matrix: Tensor) -> Tensor:
         x, y, z = matrix[..., 2].unbind(-1)
-        return torch.stack([torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)], -1)
+        gamma = torch.atan2(y, x)
+        sine = gamma.cos() * x + gamma.sin() * y  # hypot(x, y), whose gradient is NaN at the poles
+        return torch.stack([torch.atan2(sine, z), gamma], -1)
 
     def _inverse(self, matrix: Tensor) -> Tensor:
         return matrix.mT
@@ -38,7 +40,9 @@ class S2Group(Group):
     def _log(self, matrix: Tensor) -> Tensor:
         x, y, z = matrix[..., 2].unbind(-1)
         squared_sine = x**2 + y**2
-        near_pole, antipode = (squared_sine < 1e-8) & (z > 0), (squared_sine == 0) & (z < 0)
+        near_pole = (squared_sine < 1e-8) & (z > 0)
+        # A subnormal square has lost the direction too, and dividing by it overflows in the gradient.
+        antipode = (squared_sine < torch.finfo(x.dtype).tiny) & (z < 0)
         sine = torch.where(near_pole | antipode, torch.ones_like(x), squared_sine).sqrt()
         factor = torch.where(near_pole, 1 + squared_sine / 6 + 3 * squared_sine**2 / 40, torch.atan2(sine, z) / sine)
         c = torch.stack([-factor * y, factor * x, torch.zeros_like(x)], -1)

@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from .._checks import check_integer
 from .base import Group, square
 from .r2 import R2Group
 
@@ -24,8 +23,7 @@ class SE2Group(Group):
 
     def uniform_sampling(self, *size: int) -> Tensor:
         """nx x ny points of the unit square with ntheta orientations -pi/2 + k pi / ntheta; vertex i + nx j + nx ny k."""
-        nx, ny, ntheta = size
-        check_integer("se2: ntheta", ntheta, 2)
+        nx, ny, ntheta = self._check_size(size, nx=2, ny=2, ntheta=2)
         plane = R2Group().uniform_sampling(nx, ny)
         theta = -math.pi / 2 + math.pi * torch.arange(ntheta, dtype=torch.float64) / ntheta
         return torch.cat([plane.repeat(ntheta, 1), theta.repeat_interleave(len(plane))[:, None]], -1)

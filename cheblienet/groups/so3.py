@@ -5,7 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from .._checks import check_integer
 from .base import Group, rotation_y, rotation_z
 from .s2 import S2Group
 
@@ -27,8 +26,7 @@ class SO3Group(Group):
 
         `size` is (num_vertices, nalpha), with 10 4^level + 2 vertices on the sphere.
         """
-        num_vertices, nalpha = size
-        check_integer("so3: nalpha", nalpha, 2)
+        num_vertices, nalpha = self._check_size(size, num_vertices=1, nalpha=2)
         sphere = S2Group().uniform_sampling(num_vertices)
         alpha = -math.pi / 2 + math.pi * torch.arange(nalpha, dtype=torch.float64) / nalpha
         return torch.cat([alpha.repeat_interleave(num_vertices)[:, None], sphere.repeat(nalpha, 1)], -1)

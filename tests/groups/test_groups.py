@@ -116,6 +116,30 @@ def test_logarithm_near_and_at_its_limits(group, dtype, offset, base):
         np.testing.assert_allclose(log, c, atol=(4e-3 if base else 1e-6) if dtype == torch.float32 else 1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_s2_logarithm_close_to_the_antipode(dtype):
+    """Down to sines whose square underflows, the length stays pi and no gradient is NaN or infinite."""
+    sine = torch.from_numpy(10.0 ** -np.arange(6, 330, 0.02)).to(dtype)
+    matrix = torch.diag(torch.tensor([1.0, -1.0, -1.0], dtype=dtype)).repeat(len(sine), 1, 1)
+    matrix[:, 0, 2], matrix[:, 1, 2] = 0.6 * sine, 0.8 * sine
+    log = S2.log(matrix.requires_grad_())
+    (gradient,) = torch.autograd.grad(log.sum(), matrix)
+    assert gradient.isfinite().all()
+    assert (log.norm(dim=1) - math.pi).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("group", [S2, SO3], ids=lambda g: g.name)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("beta", [0.0, math.pi])
+def test_elements_at_the_poles_have_finite_gradients(group, dtype, beta):
+    pole = torch.diag(torch.tensor([math.cos(beta), 1.0, math.cos(beta)], dtype=dtype)).requires_grad_()
+    element = group.element(pole)
+    assert float(element[group.coordinates.index("beta")].detach()) == pytest.approx(beta)
+    for coordinate in element:
+        (gradient,) = torch.autograd.grad(coordinate, pole, retain_graph=True)
+        assert gradient.isfinite().all()
+
+
 @every_group
 def test_distance_is_symmetric_left_invariant_and_zero_on_itself(group):
     g, h, k = (random_elements(group, 300, seed) for seed in (0, 1, 2))
@@ -185,6 +209,12 @@ def test_samplings_follow_the_vertex_order():
 def test_says_what_is_wrong():
     with pytest.raises(ValueError, match=r"se2: ntheta: expected an integer at least 2, got 1"):
         SE2.uniform_sampling(4, 4, 1)
+    with pytest.raises(ValueError, match=r"se2: ny: expected an integer at least 2, got 1"):
+        SE2.uniform_sampling(4, 1, 4)
+    with pytest.raises(ValueError, match=r"se2: size: expected nx, ny, ntheta, got \(4, 4\)"):
+        SE2.uniform_sampling(4, 4)
+    with pytest.raises(ValueError, match=r"s2: size: expected num_vertices, got \(42, 3\)"):
+        S2.uniform_sampling(42, 3)
     with pytest.raises(ValueError, match=r"r2: nx: expected an integer at least 2, got 1"):
         R2.uniform_sampling(1, 4)
     with pytest.raises(ValueError, match=r"so3: nalpha: expected an integer at least 2, got 1"):
@@ -201,3 +231,17 @@ def test_says_what_is_wrong():
         SO3.log(torch.eye(2))
     with pytest.raises(ValueError, match=r"so3: sigmas: expected three positive finite numbers, got \(1.0, 0.0, 1.0\)"):
         SO3.squared_distance(torch.zeros(3), torch.zeros(3), (1.0, 0.0, 1.0))
+    with pytest.raises(TypeError, match=r"se2: h: expected torch.float32 as g has, got torch.float64"):
+        SE2.squared_distance(torch.zeros(3), torch.zeros(3, dtype=torch.float64), (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match=r"se2: h: expected a shape that broadcasts with \(4, 3\) of g, got \(5, 3\)"):
+        SE2.squared_distance(torch.zeros(4, 3), torch.zeros(5, 3), (1.0, 1.0, 1.0))
+    with pytest.raises(ValueError, match=r"se2: h: expected a tensor on cpu, got one on meta"):
+        SE2.squared_distance(torch.zeros(3), torch.zeros(3, device="meta"), (1.0, 1.0, 1.0))
+
+
+@every_group
+def test_distances_broadcast(group):
+    g, h = random_elements(group, 4), random_elements(group, 5, 1)
+    d2 = group.squared_distance(g[:, None], h, (1.0, 1.0, 1.0))
+    assert d2.shape == (4, 5)
+    torch.testing.assert_close(d2[3, 2], group.squared_distance(g[3], h[2], (1.0, 1.0, 1.0)))
