@@ -40,8 +40,8 @@ def interleaved(steps: dict[str, Step], budget: float, device: str = "cpu") -> d
     while rounds < 3 or (time.perf_counter() - start < budget and rounds < 200):
         for name, step in steps.items():
             step()
-            turn = [timed(step, device)]
-            while sum(turn) < 0.1:
+            turn, end = [timed(step, device)], time.perf_counter() + 0.1
+            while time.perf_counter() < end and len(turn) < 100:
                 turn.append(timed(step, device))
             times[name].append(statistics.median(turn))
         rounds += 1
