@@ -9,8 +9,8 @@ from .. import ops
 class VertexBatchNorm(nn.BatchNorm1d):
     """`nn.BatchNorm1d` for signals (B, C, V) in vertex-major memory, with the sum before it and the ReLU after it.
 
-    The framework's normalisation is several times slower on this format, and a ReLU and a sum of their own each read and
-    write the whole signal once more. Parameters, buffers and their names are those of `nn.BatchNorm1d`.
+    A ReLU and a sum of their own would each read and write the whole signal once more. Parameters, buffers and their names
+    are those of `nn.BatchNorm1d`.
     """
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:

@@ -30,7 +30,7 @@ inline Tensor new_result(const Tensor& like, std::initializer_list<int64_t> size
 }
 
 // Hands out parts of one block of the framework's memory, which the calling thread keeps for its next call: fresh pages
-// cost more to map and to clear than the narrow convolutions take. Blocks beyond kKept are given back.
+// would have to be mapped and cleared at every call. Blocks beyond kKept are given back.
 class Arena {
  public:
   explicit Arena(const Tensor& like) : like_(like) {}
