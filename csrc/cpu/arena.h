@@ -11,8 +11,8 @@
 
 namespace cheblienet {
 
-// Asks for huge pages where a block is made of memory that has not been touched yet: the first write to a page of 4 KiB
-// costs about as much as computing what is written. Advice that cannot be taken does no harm.
+// Asks for huge pages where a block is made of memory that has not been touched yet: the first write to every page
+// of 4 KiB interrupts the program. Advice that cannot be taken does no harm.
 inline void advise_huge_pages(Tensor& t, int64_t bytes) {
 #if defined(__linux__)
   constexpr uintptr_t page = uintptr_t(2) << 20;
