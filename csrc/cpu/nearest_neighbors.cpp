@@ -1,4 +1,5 @@
-// Nearest neighbours on a group: every pair is bounded from below, near pairs are measured, the K + 1 nearest are kept.
+// Nearest neighbours on a group. Boxes of elements, then pairs, are bounded from below; near pairs are measured, and
+// the K + 1 nearest are kept. The result is that of measuring all pairs.
 #include "../math/nearest.h"
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include "../math/s2.h"
 #include "../math/se2.h"
 #include "../torch_api.h"
+#include "element_tree.h"
 
 namespace cheblienet {
 namespace {
@@ -16,19 +18,22 @@ namespace {
 template <class Group>
 void search(const double* coordinates, int64_t vertices, const Metric<double>& metric, int64_t k, int64_t* index,
             double* sqdist) {
-  std::vector<typename Group::Element> elements(vertices);
-  for (int64_t v = 0; v < vertices; ++v) elements[v] = Group::prepare(coordinates + v * Group::coordinates);
+  const ElementTree<Group> tree(coordinates, vertices, metric);
+  // Bounds and boxes are rounded themselves.
+  constexpr double margin = 1 - 1e-9;
 
-  torch::stable::parallel_for(0, vertices, 1 + 16384 / vertices, [&](int64_t begin, int64_t end) {
+  torch::stable::parallel_for(0, vertices, 256, [&](int64_t begin, int64_t end) {
     std::vector<double> distance(k + 1);
     std::vector<int64_t> neighbour(k + 1);
-    for (int64_t v = begin; v < end; ++v) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t v = tree.vertex(i);
+      const auto& element = tree.element(i);
       NearestList<double, int64_t> nearest{distance.data(), neighbour.data(), std::min(k + 1, vertices - 1)};
-      for (int64_t u = 0; u < vertices; ++u) {
-        // The margin covers the rounding of the bound itself.
-        if (u == v || nearest.rejects(Group::lower_bound(elements[v], elements[u], metric) * (1 - 1e-9))) continue;
-        nearest.insert(Group::squared_distance(elements[v], elements[u], metric), u);
-      }
+      const auto rejects = [&](double bound) { return nearest.rejects(bound * margin); };
+      tree.search(i, rejects, [&](int64_t j) {
+        if (j == i || rejects(Group::lower_bound(element, tree.element(j), metric))) return;
+        nearest.insert(Group::squared_distance(element, tree.element(j), metric), tree.vertex(j));
+      });
       const int64_t whole = nearest.whole_shells(k);
       nearest.sort_shells(whole);
       std::copy_n(distance.data(), k, sqdist + v * k);

@@ -43,6 +43,22 @@ struct S2 {
     const Swing s = swing(g, h);
     return 4 * metric.squared_norm(s.x, s.y, T(0));
   }
+
+  // Where an element stands among the boxes of a search tree: at its point.
+  static constexpr int box_dimensions = 3;
+
+  static CHEBLIENET_HD void embed(const Element& g, T* at) { g.pole(at); }
+
+  // Of a squared step along each box dimension: decides along which one a tree divides its elements.
+  static CHEBLIENET_HD T box_weight(int, const Metric<T>& metric) {
+    return metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+  }
+
+  // At most the squared distance from the element at `at` to any element inside the box: an angle is at least its
+  // chord.
+  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
+    return box_weight(0, metric) * squared_distance_to_box<3>(at, low, high);
+  }
 };
 
 }  // namespace cheblienet

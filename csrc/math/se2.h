@@ -62,15 +62,43 @@ struct SE2 {
     return straight < reversed ? straight : reversed;
   }
 
-  // |(c1, c2)| >= |(x, y)| because half / sin(half) >= 1, and an angle is at least its chord: modulo pi,
-  // turn^2 >= 4 sin(turn / 2)^2 = 4 min(sin(half)^2, cos(half)^2), free of cancellation and of trigonometry.
+  // The logarithm is f times the translation in the frame halfway between the two orientations, f >= 1, and an angle is
+  // at least its chord. The offset of pi turns that frame by a right angle: free of cancellation and of trigonometry.
   static CHEBLIENET_HD T lower_bound(const Element& g, const Element& h, const Metric<T>& metric) {
     const T dx = h.x - g.x, dy = h.y - g.y;
-    const T s = h.sin_half * g.cos_half - h.cos_half * g.sin_half,
-            c = h.cos_half * g.cos_half + h.sin_half * g.sin_half;
-    const T sigma = metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
-    const T s2 = s * s, c2 = c * c;
-    return sigma * (dx * dx + dy * dy) + 4 * metric.sigma3 * (s2 < c2 ? s2 : c2);
+    const T sin_mid = h.sin_half * g.cos_half + h.cos_half * g.sin_half,
+            cos_mid = h.cos_half * g.cos_half - h.sin_half * g.sin_half;
+    const T sin_turn = h.sin_half * g.cos_half - h.cos_half * g.sin_half,
+            cos_turn = h.cos_half * g.cos_half + h.sin_half * g.sin_half;
+    const T along = dx * cos_mid + dy * sin_mid, across = dy * cos_mid - dx * sin_mid;
+    const T straight = metric.squared_norm(along, across, 2 * sin_turn),
+            reversed = metric.squared_norm(across, along, 2 * cos_turn);
+    return straight < reversed ? straight : reversed;
+  }
+
+  // Where an element stands among the boxes of a search tree: at (x, y, cos(2 theta) / 2, sin(2 theta) / 2), where
+  // orientations that differ by pi are one.
+  static constexpr int box_dimensions = 4;
+
+  static CHEBLIENET_HD void embed(const Element& g, T* at) {
+    at[0] = g.x;
+    at[1] = g.y;
+    at[2] = std::cos(2 * g.theta) / 2;
+    at[3] = std::sin(2 * g.theta) / 2;
+  }
+
+  // Of a squared step along each box dimension, roughly: decides along which one a tree divides its elements.
+  static CHEBLIENET_HD T box_weight(int dimension, const Metric<T>& metric) {
+    return dimension >= 2 ? metric.sigma3 : metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+  }
+
+  // At most the squared distance from the element at `at` to any element inside the box: |(c1, c2)| >= |(x, y)|, and
+  // the distance of the last two coordinates is the sine of the turn modulo pi, from which its chord follows.
+  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
+    const T sine2 = squared_distance_to_box<2>(at + 2, low + 2, high + 2), cosine2 = 1 - sine2;
+    const T chord2 = 2 * sine2 / (1 + std::sqrt(cosine2 > 0 ? cosine2 : T(0)));
+    return (metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2) * squared_distance_to_box<2>(at, low, high) +
+           metric.sigma3 * chord2;
   }
 };
 

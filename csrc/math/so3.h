@@ -24,6 +24,13 @@ struct Quaternion {
     return {g.w * h.w + g.x * h.x + g.y * h.y + g.z * h.z, (g.w * h.x - g.x * h.w) + (g.z * h.y - g.y * h.z),
             (g.w * h.y - g.y * h.w) + (g.x * h.z - g.z * h.x), (g.w * h.z - g.z * h.w) + (g.y * h.x - g.x * h.y)};
   }
+
+  // Where the rotation carries the pole e_z.
+  CHEBLIENET_HD void pole(T* at) const {
+    at[0] = 2 * (x * z + w * y);
+    at[1] = 2 * (y * z - w * x);
+    at[2] = 1 - 2 * (x * x + y * y);
+  }
 };
 
 // 2 atan2(s, c) / s for s = sin and c = |cos| of half a rotation angle: at least 2, by its series near s = 0.
@@ -66,6 +73,52 @@ struct SO3 {
     const Quaternion<T> q = Quaternion<T>::relative(g, h);
     const T straight = metric.squared_norm(q.x, q.y, q.z), reversed = metric.squared_norm(q.y, q.x, q.w);
     return 4 * (straight < reversed ? straight : reversed);
+  }
+
+  // Where an element stands among the boxes of a search tree: its point of the sphere, then its quaternion, one of the
+  // four, q, -q, q Rz(pi) and -q Rz(pi), that are one element.
+  static constexpr int box_dimensions = 7;
+
+  static CHEBLIENET_HD void embed(const Element& g, T* at) {
+    g.pole(at);
+    at[3] = g.w;
+    at[4] = g.x;
+    at[5] = g.y;
+    at[6] = g.z;
+  }
+
+  // Of a squared step along each box dimension, roughly: decides along which one a tree divides its elements.
+  static CHEBLIENET_HD T box_weight(int dimension, const Metric<T>& metric) {
+    return dimension >= 3 ? 4 * metric.sigma3 : metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+  }
+
+  // At most the squared distance from the element at `at` to any element inside the box. With q = (w, x, y, z) that of
+  // g^-1 h, |c_i| >= 2 |q_i|. Boxes of points hold s = x^2 + y^2 = sin(angle / 2)^2 between two values, and boxes of
+  // quaternions x^2 + y^2 + z^2 = c2 (1 - c2 / 4) above one, with c the chord: sigma s + sigma3 z^2 is least at one
+  // end.
+  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
+    const T sigma = metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+    const T nearest = squared_distance_to_box<3>(at, low, high) / 4;
+    const T q[4][4] = {{at[3], at[4], at[5], at[6]},
+                       {-at[3], -at[4], -at[5], -at[6]},
+                       {-at[6], at[5], -at[4], at[3]},
+                       {at[6], -at[5], at[4], -at[3]}};
+    T chord2 = 2;
+    for (int i = 0; i < 4; ++i) {
+      const T d = squared_distance_to_box<4>(q[i], low + 3, high + 3);
+      if (d < chord2) chord2 = d;
+    }
+    const T sine2 = chord2 * (1 - chord2 / 4);
+    T s = nearest;
+    if (metric.sigma3 > sigma && sine2 > nearest) {
+      T farthest = 0;
+      for (int i = 0; i < 3; ++i) {
+        const T a = at[i] - low[i], b = high[i] - at[i], d = a > b ? a : b;
+        farthest += d * d / 4;
+      }
+      s = sine2 < farthest ? sine2 : farthest;
+    }
+    return 4 * (sigma * s + metric.sigma3 * (sine2 > s ? sine2 - s : T(0)));
   }
 };
 

@@ -39,6 +39,10 @@ void check_group(const char* name, const Metric<double>& metric) {
       expect(std::isfinite(d) && d >= 0, name);
       expect(close(d, Group::squared_distance(h, g, metric), 1e-10), name);
       expect(Group::lower_bound(g, h, metric) <= d * (1 + 1e-12), name);
+      double at[Group::box_dimensions], box[Group::box_dimensions];  // a box may be a single point
+      Group::embed(g, at);
+      Group::embed(h, box);
+      expect(Group::box_bound(at, box, box, metric) <= d * (1 + 1e-12), name);
       expect(d <= metric.squared_norm(Group::log(g, h)) * (1 + 1e-10), name);
     }
   }

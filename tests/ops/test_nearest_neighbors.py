@@ -31,6 +31,23 @@ def test_grids_and_random_samples_agree_with_the_reference(group, K, anisotropy)
 
 
 @pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("sigmas", [(1.0, 1.0, 1.0), (1.0, 1e-4, 1.0), (1.0, 0.1, 1e-4), (1.0, 1.0, 1e4)])
+@pytest.mark.parametrize("sample", ["random", "clusters", "duplicates"])
+def test_many_boxes_agree_with_the_reference(group, sigmas, sample):
+    if group is S2:
+        sigmas = (sigmas[0], sigmas[0], sigmas[2])
+    elements = random_elements(group, 300)
+    if sample == "clusters":
+        elements = elements[:6].repeat(50, 1) + 1e-3 * torch.randn_like(elements)
+    elif sample == "duplicates":
+        elements = elements[:100].repeat(3, 1)
+    for K in (1, 16, len(elements) - 1):
+        assert_same(
+            ops.nearest_neighbors(elements, sigmas, K, group), reference.nearest_neighbors(elements, sigmas, K, group)
+        )
+
+
+@pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
 def test_all_others_and_duplicates(group):
     elements = random_elements(group, 20)
     elements[7] = elements[3]
