@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import cheblienet
 
-from . import chebyshev
+from . import chebyshev, graphs
 from .measure import interleaved, median_ratio, peak_extra_memory
 from .registry import OURS, REFERENCE, Benchmark, Contender
 
@@ -111,7 +111,7 @@ def draw(rows: list[Row], path: Path) -> None:
         places = [names.index(name) + i * height for name in mine]
         bars = axes.barh(places, list(mine.values()), height, label=contender)
         axes.bar_label(bars, [f"{value:.0f}" for value in mine.values()], padding=2, fontsize=7)
-    axes.set(xscale="log", xlabel="milliseconds per forward and backward (median)")
+    axes.set(xscale="log", xlabel="milliseconds per step (median)")
     axes.set_yticks([n + 0.4 - height / 2 for n in range(len(names))], names)
     axes.invert_yaxis()
     axes.legend()
@@ -128,7 +128,7 @@ def main() -> None:
 
     info = {**cheblienet.build_info(), "machine": platform.processor() or platform.machine()}
     print(", ".join(f"{name} {value}" for name, value in info.items()))
-    chosen = [b for b in chebyshev.benchmarks() if args.only in b.name]
+    chosen = [b for b in chebyshev.benchmarks() + graphs.benchmarks() if args.only in b.name]
     if not chosen:
         raise SystemExit(f"--only: no benchmark has {args.only!r} in its name")
     rows: list[Row] = []

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from cheblienet.graphs import GEGraph
 from cheblienet.nn import ChebConv, VertexBatchNorm
 
 
@@ -28,6 +29,24 @@ class ReferenceChebConv(nn.Module):
         if self.bias is not None:
             y = y + self.bias
         return y.permute(1, 2, 0).contiguous()
+
+
+def reference_edges(graph: GEGraph) -> Tensor:
+    """The construction of the paper's code: one row of distances at a time, then a dense matrix made symmetric.
+
+    Takes elements, metric and K of `graph`; returns the squared distances as a sparse COO matrix (V, V). It keeps K
+    neighbours whatever their ties, so its edges are not those of the library.
+    """
+    elements, vertices = graph.elements, graph.num_vertices
+    dense = torch.full((vertices, vertices), torch.inf)
+    for v in range(vertices):
+        sqdist = graph.group.squared_distance(elements[v], elements, graph.sigmas)
+        values, indices = torch.topk(sqdist, graph.K + 1, largest=False, sorted=False)
+        dense[v, indices] = values.float()
+    dense = torch.maximum(dense, dense.T)
+    limit = dense[graph.centroid_vertex][dense[graph.centroid_vertex].isfinite()].max()
+    dense[(dense > limit) | torch.eye(vertices, dtype=torch.bool)] = 0
+    return dense.to_sparse_coo()
 
 
 class CsrChebConv(nn.Module):

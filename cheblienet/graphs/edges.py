@@ -4,6 +4,7 @@ Every decision is made on float64 distances with a tolerance, never by comparing
 the sampling is a symmetry of the edges and of their weights, bit for bit.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,22 +62,8 @@ def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None) -> tuple[T
         `edge_index` (2, E) int64, sorted by (source, target), and `edge_sqdist` (E,) float64, the same in both
         directions.
     """
-    vertices = len(index)
-    present = index >= 0
-    source = torch.arange(vertices)[:, None].expand_as(index)[present]
-    target, distance = index[present], sqdist[present]
-    # The two directions of a mutual pair become neighbours in the order of their common key.
-    key, order = torch.sort(torch.minimum(source, target) * vertices + torch.maximum(source, target))
-    mutual = key[1:] == key[:-1]
-    key = key[1:][mutual]
-    distance = (distance[order[1:][mutual]] + distance[order[:-1][mutual]]) / 2
-    if centroid is not None:
-        near = distance <= sqdist[centroid, -1] * (1 + SHELL_TOLERANCE)
-        key, distance = key[near], distance[near]
-    low, high = key // vertices, key % vertices
-    source, target = torch.cat([low, high]), torch.cat([high, low])
-    order = torch.argsort(source * vertices + target)
-    return torch.stack([source[order], target[order]]), distance.repeat(2)[order]
+    limit = math.inf if centroid is None else float(sqdist[centroid, -1]) * (1 + SHELL_TOLERANCE)
+    return ops.mutual_neighbors(index, sqdist, limit)
 
 
 def snap(sqdist: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from .batch_norm import batch_norm
 from .chebyshev import chebyshev
 from .csr import Csr, csr
 from .gather_reduce import GatherIndex, gather_index, gather_reduce
+from .mutual_neighbors import mutual_neighbors
 from .nearest_neighbors import nearest_neighbors
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "csr",
     "gather_index",
     "gather_reduce",
+    "mutual_neighbors",
     "nearest_neighbors",
     "reference",
 ]

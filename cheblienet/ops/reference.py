@@ -1,6 +1,8 @@
 """The operators in plain PyTorch: the definition of right, differentiable, on any device, with the signatures of the
 compiled ones. Written for reading; memory and speed are not a concern."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,23 @@ def nearest_neighbors(
         sqdist[v, :count] = ranked[:count][by_shell_then_index]
         sqdist[v, count:] = ranked[count:K]
     return index, sqdist
+
+
+def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> tuple[Tensor, Tensor]:
+    """The pairs that are in each other's neighbourhood; see `cheblienet.ops.mutual_neighbors`."""
+    vertices, present = len(index), index >= 0
+    source = torch.arange(vertices, device=index.device)[:, None].expand_as(index)[present]
+    target, distance = index[present], sqdist[present]
+    # The two directions of a mutual pair become neighbours in the order of their common key.
+    key, order = torch.sort(torch.minimum(source, target) * vertices + torch.maximum(source, target))
+    mutual = key[1:] == key[:-1]
+    key = key[1:][mutual]
+    distance = (distance[order[1:][mutual]] + distance[order[:-1][mutual]]) / 2
+    key, distance = key[distance <= limit], distance[distance <= limit]
+    low, high = key // vertices, key % vertices
+    source, target = torch.cat([low, high]), torch.cat([high, low])
+    order = torch.argsort(source * vertices + target)
+    return torch.stack([source[order], target[order]]), distance.repeat(2)[order]
 
 
 def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = None) -> Tensor:

@@ -1,0 +1,49 @@
+"""The edges between elements that are neighbours of each other."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .. import _library  # noqa: F401  (registers the operators)
+from .._checks import check_tensor
+
+
+def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> tuple[Tensor, Tensor]:
+    """The pairs of vertices that are in each other's neighbourhood and no further apart than a limit.
+
+    Args:
+        index: (V, K) int64, neighbours of each vertex in any order, none twice, -1 = none.
+        sqdist: (V, K) float64, the squared distances to them.
+        limit: the largest squared distance of an edge, non-negative.
+
+    Returns:
+        `edge_index` (2, E) int64, once per direction, sorted by (source, target), and `edge_sqdist` (E,) float64, the
+        mean of the two directions' squared distances.
+
+    Raises:
+        TypeError: for other dtypes.
+        ValueError: for shapes that do not go together, vertices out of range, or a limit that is negative or NaN.
+    """
+    name = "mutual_neighbors: "
+    check_tensor(name + "index", index, "(V, K)", 2)
+    check_tensor(name + "sqdist", sqdist, "(V, K)", 2)
+    if index.dtype != torch.int64:
+        raise TypeError(f"{name}index: expected int64, got {index.dtype}")
+    if sqdist.dtype != torch.float64:
+        raise TypeError(f"{name}sqdist: expected float64, got {sqdist.dtype}")
+    if sqdist.shape != index.shape:
+        raise ValueError(f"{name}sqdist: expected shape {tuple(index.shape)} as index, got {tuple(sqdist.shape)}")
+    outside = (index < -1) | (index >= len(index))
+    if outside.any():
+        raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {int(index[outside][0])}")
+    if not limit >= 0:
+        raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")
+    edge_index, edge_sqdist = torch.ops.cheblienet.mutual_neighbors(index.contiguous(), sqdist.contiguous(), limit)
+    return edge_index, edge_sqdist
+
+
+@torch.library.register_fake("cheblienet::mutual_neighbors")
+def _(index: Tensor, sqdist: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    edges = torch.library.get_ctx().new_dynamic_size()
+    return index.new_empty((2, edges)), sqdist.new_empty((edges,))
