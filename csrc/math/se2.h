@@ -32,7 +32,8 @@ struct SE2 {
   static CHEBLIENET_HD Relative relative(const Element& g, const Element& h) {
     const T dx = h.x - g.x, dy = h.y - g.y;
     const T cos_g = g.cos_half * g.cos_half - g.sin_half * g.sin_half, sin_g = 2 * g.sin_half * g.cos_half;
-    const T half = std::remainder(h.theta - g.theta, 2 * pi) / 2;
+    const T turn = h.theta - g.theta;  // rarely out of range, and the remainder is slow
+    const T half = (std::abs(turn) <= pi ? turn : std::remainder(turn, 2 * pi)) / 2;
     // The signs follow from the range of the half angle; products of rounded sines would lose them near pi/2.
     const T s = std::copysign(std::abs(h.sin_half * g.cos_half - h.cos_half * g.sin_half), half);
     const T c = std::abs(h.cos_half * g.cos_half + h.sin_half * g.sin_half);
