@@ -43,8 +43,9 @@ def reference_edges(graph: GEGraph) -> Tensor:
         sqdist = graph.group.squared_distance(elements[v], elements, graph.sigmas)
         values, indices = torch.topk(sqdist, graph.K + 1, largest=False, sorted=False)
         dense[v, indices] = values.float()
+        if v == graph.centroid_vertex:
+            limit = values.max()
     dense = torch.maximum(dense, dense.T)
-    limit = dense[graph.centroid_vertex][dense[graph.centroid_vertex].isfinite()].max()
     dense[(dense > limit) | torch.eye(vertices, dtype=torch.bool)] = 0
     return dense.to_sparse_coo()
 

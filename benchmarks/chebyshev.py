@@ -58,7 +58,7 @@ def floor(graph: Graph, batch: int, cin: int, cout: int) -> float:
 def convolution(graph_name: str, batch: int, cin: int, cout: int, goals: dict[str, float]) -> Benchmark:
     """Every contender gets the signal in the layout that it works on, so none pays for a transpose.
 
-    PyTorch Geometric is timed at the paper's size only: on the large graphs one step of it takes most of a minute.
+    PyTorch Geometric is timed at the paper's size only: its steps on the large graphs would take most of a run.
     """
 
     def setup(kind: Callable[[ChebConv], nn.Module], layout: tuple[int, int, int]) -> Contender:

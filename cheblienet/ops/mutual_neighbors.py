@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
-from .._checks import check_tensor
+from .._checks import check_device, check_tensor
 
 
 def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> tuple[Tensor, Tensor]:
@@ -34,9 +34,11 @@ def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> 
         raise TypeError(f"{name}sqdist: expected float64, got {sqdist.dtype}")
     if sqdist.shape != index.shape:
         raise ValueError(f"{name}sqdist: expected shape {tuple(index.shape)} as index, got {tuple(sqdist.shape)}")
-    outside = (index < -1) | (index >= len(index))
-    if outside.any():
-        raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {int(index[outside][0])}")
+    check_device(name + "sqdist", sqdist, index.device)
+    least, largest = index.aminmax() if index.numel() else (-1, -1)
+    if least < -1 or largest >= len(index):
+        wrong = int(least if least < -1 else largest)
+        raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {wrong}")
     if not limit >= 0:
         raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")
     edge_index, edge_sqdist = torch.ops.cheblienet.mutual_neighbors(index.contiguous(), sqdist.contiguous(), limit)

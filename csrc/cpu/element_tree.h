@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "../math/metric.h"
+#include "../math/box.h"
 
 namespace cheblienet {
 
@@ -63,7 +63,7 @@ class ElementTree {
   }
 
  private:
-  static constexpr int64_t kLeaf = 16;  // elements; a box costs about as much as four pairs
+  static constexpr int64_t kLeaf = 16;  // elements
   static constexpr int kDepth = 64;     // the tree is balanced: at most log2(V) levels
 
   struct Point {

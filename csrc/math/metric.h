@@ -17,6 +17,9 @@ struct Metric {
   CHEBLIENET_HD T squared_norm(T c1, T c2, T c3) const {
     return sigma1 * c1 * c1 + sigma2 * c2 * c2 + sigma3 * c3 * c3;
   }
+  // Of the two directions of the plane, or of the sphere, that of the smaller coefficient.
+  CHEBLIENET_HD T least_planar() const { return sigma1 < sigma2 ? sigma1 : sigma2; }
+
   CHEBLIENET_HD T squared_norm(const Tangent<T>& c) const { return squared_norm(c.c1, c.c2, c.c3); }
 };
 

@@ -1,6 +1,6 @@
 // R2, the plane under translations. Element: (x, y).
 #pragma once
-#include "metric.h"
+#include "box.h"
 
 namespace cheblienet {
 
@@ -24,7 +24,7 @@ struct R2 {
     return squared_distance(g, h, metric);
   }
 
-  // Where an element stands among the boxes of a search tree: here at (x, y).
+  // Embedded as (x, y); see box.h.
   static constexpr int box_dimensions = 2;
 
   static CHEBLIENET_HD void embed(const Element& g, T* at) {
@@ -32,12 +32,10 @@ struct R2 {
     at[1] = g.y;
   }
 
-  // Of a squared step along each box dimension, roughly: decides along which one a tree divides its elements.
   static CHEBLIENET_HD T box_weight(int dimension, const Metric<T>& metric) {
     return dimension == 0 ? metric.sigma1 : metric.sigma2;
   }
 
-  // At most the squared distance from the element at `at` to any element inside the box.
   static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
     return metric.sigma1 * squared_distance_to_box<1>(at, low, high) +
            metric.sigma2 * squared_distance_to_box<1>(at + 1, low + 1, high + 1);

@@ -44,20 +44,16 @@ struct S2 {
     return 4 * metric.squared_norm(s.x, s.y, T(0));
   }
 
-  // Where an element stands among the boxes of a search tree: at its point.
+  // Embedded as its point; see box.h.
   static constexpr int box_dimensions = 3;
 
   static CHEBLIENET_HD void embed(const Element& g, T* at) { g.pole(at); }
 
-  // Of a squared step along each box dimension: decides along which one a tree divides its elements.
-  static CHEBLIENET_HD T box_weight(int, const Metric<T>& metric) {
-    return metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
-  }
+  static CHEBLIENET_HD T box_weight(int, const Metric<T>& metric) { return metric.least_planar(); }
 
-  // At most the squared distance from the element at `at` to any element inside the box: an angle is at least its
-  // chord.
+  // An angle is at least its chord.
   static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
-    return box_weight(0, metric) * squared_distance_to_box<3>(at, low, high);
+    return metric.least_planar() * squared_distance_to_box<3>(at, low, high);
   }
 };
 

@@ -6,7 +6,7 @@
 // An element keeps sin and cos of its half angle, so that a distance costs no trigonometric function: the half angle of
 // g^-1 h follows from the addition theorem, and the offset of pi in theta swaps its sine and cosine.
 #pragma once
-#include "metric.h"
+#include "box.h"
 
 namespace cheblienet {
 
@@ -32,7 +32,7 @@ struct SE2 {
   static CHEBLIENET_HD Relative relative(const Element& g, const Element& h) {
     const T dx = h.x - g.x, dy = h.y - g.y;
     const T cos_g = g.cos_half * g.cos_half - g.sin_half * g.sin_half, sin_g = 2 * g.sin_half * g.cos_half;
-    const T turn = h.theta - g.theta;  // rarely out of range, and the remainder is slow
+    const T turn = h.theta - g.theta;  // in range wherever orientations are: no call
     const T half = (std::abs(turn) <= pi ? turn : std::remainder(turn, 2 * pi)) / 2;
     // The signs follow from the range of the half angle; products of rounded sines would lose them near pi/2.
     const T s = std::copysign(std::abs(h.sin_half * g.cos_half - h.cos_half * g.sin_half), half);
@@ -77,8 +77,7 @@ struct SE2 {
     return straight < reversed ? straight : reversed;
   }
 
-  // Where an element stands among the boxes of a search tree: at (x, y, cos(2 theta) / 2, sin(2 theta) / 2), where
-  // orientations that differ by pi are one.
+  // Embedded as (x, y, cos(2 theta) / 2, sin(2 theta) / 2), where orientations that differ by pi are one; see box.h.
   static constexpr int box_dimensions = 4;
 
   static CHEBLIENET_HD void embed(const Element& g, T* at) {
@@ -88,18 +87,16 @@ struct SE2 {
     at[3] = std::sin(2 * g.theta) / 2;
   }
 
-  // Of a squared step along each box dimension, roughly: decides along which one a tree divides its elements.
   static CHEBLIENET_HD T box_weight(int dimension, const Metric<T>& metric) {
-    return dimension >= 2 ? metric.sigma3 : metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+    return dimension >= 2 ? metric.sigma3 : metric.least_planar();
   }
 
-  // At most the squared distance from the element at `at` to any element inside the box: |(c1, c2)| >= |(x, y)|, and
-  // the distance of the last two coordinates is the sine of the turn modulo pi, from which its chord follows.
+  // |(c1, c2)| >= |(x, y)|, and the distance of the last two coordinates is the sine of the turn modulo pi, from which
+  // its chord follows.
   static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
     const T sine2 = squared_distance_to_box<2>(at + 2, low + 2, high + 2), cosine2 = 1 - sine2;
     const T chord2 = 2 * sine2 / (1 + std::sqrt(cosine2 > 0 ? cosine2 : T(0)));
-    return (metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2) * squared_distance_to_box<2>(at, low, high) +
-           metric.sigma3 * chord2;
+    return metric.least_planar() * squared_distance_to_box<2>(at, low, high) + metric.sigma3 * chord2;
   }
 };
 

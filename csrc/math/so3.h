@@ -5,7 +5,7 @@
 // equal to phi / (2 sin phi) (G32 - G23, G13 - G31, G21 - G12) of arXiv:2111.12139, section 3.1, and well conditioned
 // at phi = pi as well, where the matrix form loses the axis.
 #pragma once
-#include "metric.h"
+#include "box.h"
 
 namespace cheblienet {
 
@@ -75,8 +75,8 @@ struct SO3 {
     return 4 * (straight < reversed ? straight : reversed);
   }
 
-  // Where an element stands among the boxes of a search tree: its point of the sphere, then its quaternion, one of the
-  // four, q, -q, q Rz(pi) and -q Rz(pi), that are one element.
+  // Embedded as its point of the sphere, then its quaternion, one of the four, q, -q, q Rz(pi) and -q Rz(pi), that are
+  // one element; see box.h.
   static constexpr int box_dimensions = 7;
 
   static CHEBLIENET_HD void embed(const Element& g, T* at) {
@@ -87,17 +87,15 @@ struct SO3 {
     at[6] = g.z;
   }
 
-  // Of a squared step along each box dimension, roughly: decides along which one a tree divides its elements.
   static CHEBLIENET_HD T box_weight(int dimension, const Metric<T>& metric) {
-    return dimension >= 3 ? 4 * metric.sigma3 : metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+    return dimension >= 3 ? 4 * metric.sigma3 : metric.least_planar();
   }
 
-  // At most the squared distance from the element at `at` to any element inside the box. With q = (w, x, y, z) that of
-  // g^-1 h, |c_i| >= 2 |q_i|. Boxes of points hold s = x^2 + y^2 = sin(angle / 2)^2 between two values, and boxes of
-  // quaternions x^2 + y^2 + z^2 = c2 (1 - c2 / 4) above one, with c the chord: sigma s + sigma3 z^2 is least at one
-  // end.
+  // With q = (w, x, y, z) that of g^-1 h, |c_i| >= 2 |q_i|. Boxes of points hold s = x^2 + y^2 = sin(angle / 2)^2
+  // between two values, and boxes of quaternions x^2 + y^2 + z^2 = c2 (1 - c2 / 4) above one, with c the chord: sigma s
+  // + sigma3 z^2 is least at one end.
   static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
-    const T sigma = metric.sigma1 < metric.sigma2 ? metric.sigma1 : metric.sigma2;
+    const T sigma = metric.least_planar();
     const T nearest = squared_distance_to_box<3>(at, low, high) / 4;
     const T q[4][4] = {{at[3], at[4], at[5], at[6]},
                        {-at[3], -at[4], -at[5], -at[6]},

@@ -14,7 +14,7 @@ def neighbourhoods(vertices, K, seed=0):
     return index, torch.rand(vertices, K, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("vertices", "K"), [(1, 1), (2, 1), (9, 8), (300, 40), (5000, 7)])
+@pytest.mark.parametrize(("vertices", "K"), [(0, 0), (4, 0), (1, 1), (2, 1), (9, 8), (300, 40), (5000, 7)])
 @pytest.mark.parametrize("limit", [math.inf, 0.5, 0.0])
 def test_agrees_with_the_reference(vertices, K, limit):
     index, sqdist = neighbourhoods(vertices, K)
