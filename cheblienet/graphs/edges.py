@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,12 +72,16 @@ def snap(sqdist: Tensor) -> Tensor:
 
     Values belong together when they follow each other in ascending order without a larger gap.
     """
-    ranked, order = torch.sort(sqdist)
+    ranked = torch.from_numpy(np.unique(sqdist.numpy()))
     first = torch.ones_like(ranked, dtype=torch.bool)
     first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
-    snapped = torch.empty_like(sqdist)
-    snapped[order] = ranked[first][torch.cumsum(first, 0) - 1]
-    return snapped
+    # Few values differ from the smallest of theirs, none on random samples: only those are looked up.
+    moved = ranked[~first]
+    if not len(moved):
+        return sqdist
+    target = ranked[first][torch.cumsum(first, 0)[~first] - 1]
+    place = torch.searchsorted(moved, sqdist).clamp_(max=len(moved) - 1)
+    return torch.where(moved[place] == sqdist, target[place], sqdist)
 
 
 def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:

@@ -1,5 +1,6 @@
-// Nearest neighbours on a group. Boxes of elements, then pairs, are bounded from below; near pairs are measured, and
-// the K + 1 nearest are kept. The result is that of measuring all pairs.
+// Nearest neighbours on a group. Boxes of elements, then pairs, are bounded from below, for the elements of a leaf of
+// the search tree together; near pairs are measured, and the K + 1 nearest are kept. The result is that of measuring
+// all pairs.
 #include "../math/nearest.h"
 
 #include <algorithm>
@@ -15,30 +16,78 @@
 namespace cheblienet {
 namespace {
 
+// The K + 1 nearest so far of every element of one leaf.
 template <class Group>
-void search(const double* coordinates, int64_t vertices, const Metric<double>& metric, int64_t k, int64_t* index,
-            double* sqdist) {
-  const ElementTree<Group> tree(coordinates, vertices, metric);
-  // Bounds and boxes are rounded themselves.
-  constexpr double margin = 1 - 1e-9;
+class LeafSearch {
+ public:
+  LeafSearch(const ElementTree<Group>& tree, const Metric<double>& metric, BoundPairs bound_pairs, int64_t capacity)
+      : tree_(tree),
+        metric_(metric),
+        bound_pairs_(bound_pairs),
+        capacity_(capacity),
+        distance_(kBlock * capacity),
+        vertex_(kBlock * capacity) {}
 
-  torch::stable::parallel_for(0, vertices, 256, [&](int64_t begin, int64_t end) {
-    std::vector<double> distance(k + 1);
-    std::vector<int64_t> neighbour(k + 1);
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t v = tree.vertex(i);
-      const auto& element = tree.element(i);
-      NearestList<double, int64_t> nearest{distance.data(), neighbour.data(), std::min(k + 1, vertices - 1)};
-      const auto rejects = [&](double bound) { return nearest.rejects(bound * margin); };
-      tree.search(i, rejects, [&](int64_t j) {
-        if (j == i || rejects(Group::lower_bound(element, tree.element(j), metric))) return;
-        nearest.insert(Group::squared_distance(element, tree.element(j), metric), tree.vertex(j));
-      });
-      const int64_t whole = nearest.whole_shells(k);
-      nearest.sort_shells(whole);
-      std::copy_n(distance.data(), k, sqdist + v * k);
-      std::copy_n(neighbour.data(), whole, index + v * k);
-      std::fill_n(index + v * k + whole, k - whole, int64_t(-1));
+  void run(int64_t leaf) {
+    const int size = tree_.leaf_size(leaf);
+    for (int i = 0; i < size; ++i)
+      nearest_[i] = {distance_.data() + i * capacity_, vertex_.data() + i * capacity_, capacity_};
+    std::fill_n(limit_, size, std::numeric_limits<double>::infinity());
+    double widest = std::numeric_limits<double>::infinity();
+    tree_.search(
+        leaf, [&](double bound) { return bound > widest; },
+        [&](int64_t other) {
+          measure(leaf, other);
+          widest = *std::max_element(limit_, limit_ + size);
+        });
+  }
+
+  NearestList<double, int64_t>& nearest(int i) { return nearest_[i]; }
+
+ private:
+  // Offers the elements of leaf `other` to those of `leaf`.
+  void measure(int64_t leaf, int64_t other) {
+    PairBounds bounds;
+    const int size = tree_.leaf_size(leaf), others = tree_.leaf_size(other);
+    bound_pairs_(tree_.block(leaf), tree_.block(other), others, metric_, bounds);
+    for (int i = 0; i < size; ++i) {
+      if (bounds.least[i] > limit_[i]) continue;
+      for (int j = 0; j < others; ++j) {
+        if (bounds.bound[j][i] > limit_[i] || (leaf == other && i == j)) continue;
+        const int64_t from = leaf * kBlock + i, to = other * kBlock + j;
+        nearest_[i].insert(Group::squared_distance(tree_.element(from), tree_.element(to), metric_), tree_.vertex(to));
+        // Bounds and boxes are rounded themselves.
+        if (nearest_[i].size == capacity_) limit_[i] = distance_[(i + 1) * capacity_ - 1] * (1 + 1e-9);
+      }
+    }
+  }
+
+  const ElementTree<Group>& tree_;
+  const Metric<double>& metric_;
+  BoundPairs bound_pairs_;
+  int64_t capacity_;
+  std::vector<double> distance_;
+  std::vector<int64_t> vertex_;
+  NearestList<double, int64_t> nearest_[kBlock];
+  double limit_[kBlock];  // what a bound must not exceed
+};
+
+template <class Group>
+void search(const double* coordinates, int64_t vertices, const Metric<double>& metric, BoundPairs bound_pairs,
+            int64_t k, int64_t* index, double* sqdist) {
+  const ElementTree<Group> tree(coordinates, vertices, metric);
+  torch::stable::parallel_for(0, tree.leaves(), 16, [&](int64_t begin, int64_t end) {
+    LeafSearch<Group> leaf_search(tree, metric, bound_pairs, std::min(k + 1, vertices - 1));
+    for (int64_t leaf = begin; leaf < end; ++leaf) {
+      leaf_search.run(leaf);
+      for (int i = 0; i < tree.leaf_size(leaf); ++i) {
+        auto& nearest = leaf_search.nearest(i);
+        const int64_t v = tree.vertex(leaf * kBlock + i), whole = nearest.whole_shells(k);
+        nearest.sort_shells(whole);
+        std::copy_n(nearest.distance, k, sqdist + v * k);
+        std::copy_n(nearest.index, whole, index + v * k);
+        std::fill_n(index + v * k + whole, k - whole, int64_t(-1));
+      }
     }
   });
 }
@@ -54,17 +103,18 @@ std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tenso
          sqdist = new_empty(elements, {vertices, k}, ScalarType::Double);
   const double* s = sigmas.const_data_ptr<double>();
   const Metric<double> metric{s[0], s[1], s[2]};
-  const auto run = [&](auto zero) {
+  const auto run = [&](auto zero, BoundPairs bound_pairs) {
     using Group = decltype(zero);
     STD_TORCH_CHECK(elements.size(1) == Group::coordinates, "nearest_neighbors: expected ", Group::coordinates,
                     " coordinates, got ", elements.size(1));
-    search<Group>(elements.const_data_ptr<double>(), vertices, metric, k, index.mutable_data_ptr<int64_t>(),
-                  sqdist.mutable_data_ptr<double>());
+    search<Group>(elements.const_data_ptr<double>(), vertices, metric, bound_pairs, k,
+                  index.mutable_data_ptr<int64_t>(), sqdist.mutable_data_ptr<double>());
   };
-  if (group == "r2") run(R2<double>{});
-  else if (group == "se2") run(SE2<double>{});
-  else if (group == "s2") run(S2<double>{});
-  else if (group == "so3") run(SO3<double>{});
+  const PairBoundKernels& bounds = pair_bound_kernels();
+  if (group == "r2") run(R2<double>{}, bounds.r2);
+  else if (group == "se2") run(SE2<double>{}, bounds.se2);
+  else if (group == "s2") run(S2<double>{}, bounds.s2);
+  else if (group == "so3") run(SO3<double>{}, bounds.so3);
   else STD_TORCH_CHECK(false, "nearest_neighbors: expected a group of r2, se2, s2, so3, got ", group);
   return {index, sqdist};
 }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "norm_rows.h"
+#include "pair_bounds.h"
 #include "sparse_rows.h"
 
 namespace cheblienet {
@@ -13,6 +14,7 @@ namespace cheblienet {
   extern const RowKernels<double> double_kernels;       \
   extern const NormKernels<float> float_norm_kernels;   \
   extern const NormKernels<double> double_norm_kernels; \
+  extern const PairBoundKernels pair_bound_kernels;     \
   }
 CHEBLIENET_DECLARE_LEVEL(baseline)
 #if defined(__x86_64__)
@@ -28,10 +30,14 @@ struct Level {
   const RowKernels<double>& doubles;
   const NormKernels<float>& norm_floats;
   const NormKernels<double>& norm_doubles;
+  const PairBoundKernels& pair_bounds;
 };
 
-#define CHEBLIENET_LEVEL(level) \
-  Level { #level, level::float_kernels, level::double_kernels, level::float_norm_kernels, level::double_norm_kernels }
+#define CHEBLIENET_LEVEL(level)                                                                                 \
+  Level {                                                                                                       \
+    #level, level::float_kernels, level::double_kernels, level::float_norm_kernels, level::double_norm_kernels, \
+        level::pair_bound_kernels                                                                               \
+  }
 
 Level best_level() {
   const char* variable = std::getenv("CHEBLIENET_SIMD");
@@ -70,6 +76,8 @@ template <>
 const NormKernels<double>& norm_kernels<double>() {
   return level().norm_doubles;
 }
+
+const PairBoundKernels& pair_bound_kernels() { return level().pair_bounds; }
 
 const char* simd_level() { return level().name; }
 

@@ -7,6 +7,7 @@
 #define CHEBLIENET_SIMD avx2
 #define CHEBLIENET_SIMD_BYTES 32
 #include "norm_rows_kernel.h"
+#include "pair_bounds_kernel.h"
 #include "sparse_rows_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

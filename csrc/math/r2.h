@@ -21,7 +21,8 @@ struct R2 {
   }
 
   static CHEBLIENET_HD T lower_bound(const Element& g, const Element& h, const Metric<T>& metric) {
-    return squared_distance(g, h, metric);
+    const T dx = h.x - g.x, dy = h.y - g.y;
+    return metric.sigma1 * dx * dx + metric.sigma2 * dy * dy;
   }
 
   // Embedded as (x, y); see box.h.
@@ -36,9 +37,8 @@ struct R2 {
     return dimension == 0 ? metric.sigma1 : metric.sigma2;
   }
 
-  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
-    return metric.sigma1 * squared_distance_to_box<1>(at, low, high) +
-           metric.sigma2 * squared_distance_to_box<1>(at + 1, low + 1, high + 1);
+  static CHEBLIENET_HD T box_bound(const Box<T, 2>& a, const Box<T, 2>& b, const Metric<T>& metric) {
+    return metric.sigma1 * squared_gap<0, 1>(a, b) + metric.sigma2 * squared_gap<1, 1>(a, b);
   }
 };
 

@@ -40,8 +40,8 @@ struct S2 {
   }
 
   static CHEBLIENET_HD T lower_bound(const Element& g, const Element& h, const Metric<T>& metric) {
-    const Swing s = swing(g, h);
-    return 4 * metric.squared_norm(s.x, s.y, T(0));
+    const Quaternion<T> q = Quaternion<T>::relative(g, h);
+    return 4 * metric.least_planar() * (q.x * q.x + q.y * q.y);
   }
 
   // Embedded as its point; see box.h.
@@ -52,8 +52,8 @@ struct S2 {
   static CHEBLIENET_HD T box_weight(int, const Metric<T>& metric) { return metric.least_planar(); }
 
   // An angle is at least its chord.
-  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
-    return metric.least_planar() * squared_distance_to_box<3>(at, low, high);
+  static CHEBLIENET_HD T box_bound(const Box<T, 3>& a, const Box<T, 3>& b, const Metric<T>& metric) {
+    return metric.least_planar() * squared_gap<0, 3>(a, b);
   }
 };
 

@@ -93,10 +93,10 @@ struct SE2 {
 
   // |(c1, c2)| >= |(x, y)|, and the distance of the last two coordinates is the sine of the turn modulo pi, from which
   // its chord follows.
-  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
-    const T sine2 = squared_distance_to_box<2>(at + 2, low + 2, high + 2), cosine2 = 1 - sine2;
+  static CHEBLIENET_HD T box_bound(const Box<T, 4>& a, const Box<T, 4>& b, const Metric<T>& metric) {
+    const T sine2 = squared_gap<2, 2>(a, b), cosine2 = 1 - sine2;
     const T chord2 = 2 * sine2 / (1 + std::sqrt(cosine2 > 0 ? cosine2 : T(0)));
-    return metric.least_planar() * squared_distance_to_box<2>(at, low, high) + metric.sigma3 * chord2;
+    return metric.least_planar() * squared_gap<0, 2>(a, b) + metric.sigma3 * chord2;
   }
 };
 

@@ -94,24 +94,27 @@ struct SO3 {
   // With q = (w, x, y, z) that of g^-1 h, |c_i| >= 2 |q_i|. Boxes of points hold s = x^2 + y^2 = sin(angle / 2)^2
   // between two values, and boxes of quaternions x^2 + y^2 + z^2 = c2 (1 - c2 / 4) above one, with c the chord: sigma s
   // + sigma3 z^2 is least at one end.
-  static CHEBLIENET_HD T box_bound(const T* at, const T* low, const T* high, const Metric<T>& metric) {
+  static CHEBLIENET_HD T box_bound(const Box<T, 7>& a, const Box<T, 7>& b, const Metric<T>& metric) {
     const T sigma = metric.least_planar();
-    const T nearest = squared_distance_to_box<3>(at, low, high) / 4;
-    const T q[4][4] = {{at[3], at[4], at[5], at[6]},
-                       {-at[3], -at[4], -at[5], -at[6]},
-                       {-at[6], at[5], -at[4], at[3]},
-                       {at[6], -at[5], at[4], -at[3]}};
-    T chord2 = 2;
-    for (int i = 0; i < 4; ++i) {
-      const T d = squared_distance_to_box<4>(q[i], low + 3, high + 3);
-      if (d < chord2) chord2 = d;
+    const T nearest = squared_gap<0, 3>(a, b) / 4;
+    // From q to the four quaternions of the other element: q', -q', q' Rz(pi) = (-z, y, -x, w) and -q' Rz(pi).
+    T chords[4] = {0, 0, 0, 0};
+    for (int i = 3; i < 7; ++i) {
+      const int turned = 9 - i;
+      const bool odd = i % 2;
+      chords[0] += squared_gap(a, i, b, i, false);
+      chords[1] += squared_gap(a, i, b, i, true);
+      chords[2] += squared_gap(a, i, b, turned, odd);
+      chords[3] += squared_gap(a, i, b, turned, !odd);
     }
+    T chord2 = 2;
+    for (const T chord : chords) chord2 = chord < chord2 ? chord : chord2;
     const T sine2 = chord2 * (1 - chord2 / 4);
     T s = nearest;
     if (metric.sigma3 > sigma && sine2 > nearest) {
       T farthest = 0;
       for (int i = 0; i < 3; ++i) {
-        const T a = at[i] - low[i], b = high[i] - at[i], d = a > b ? a : b;
+        const T below = a.high[i] - b.low[i], above = b.high[i] - a.low[i], d = below > above ? below : above;
         farthest += d * d / 4;
       }
       s = sine2 < farthest ? sine2 : farthest;

@@ -1,4 +1,5 @@
 // Host tests of csrc/math that need nothing but a compiler, so that sanitizers can watch them.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -39,10 +40,12 @@ void check_group(const char* name, const Metric<double>& metric) {
       expect(std::isfinite(d) && d >= 0, name);
       expect(close(d, Group::squared_distance(h, g, metric), 1e-10), name);
       expect(Group::lower_bound(g, h, metric) <= d * (1 + 1e-12), name);
-      double at[Group::box_dimensions], box[Group::box_dimensions];  // a box may be a single point
-      Group::embed(g, at);
-      Group::embed(h, box);
-      expect(Group::box_bound(at, box, box, metric) <= d * (1 + 1e-12), name);
+      cheblienet::Box<double, Group::box_dimensions> first, second;  // a box may be a single point
+      Group::embed(g, first.low);
+      Group::embed(h, second.low);
+      std::copy(first.low, first.low + Group::box_dimensions, first.high);
+      std::copy(second.low, second.low + Group::box_dimensions, second.high);
+      expect(Group::box_bound(first, second, metric) <= d * (1 + 1e-12), name);
       expect(d <= metric.squared_norm(Group::log(g, h)) * (1 + 1e-10), name);
     }
   }
