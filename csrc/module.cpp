@@ -4,12 +4,15 @@
 #include "torch_api.h"
 
 STABLE_TORCH_LIBRARY(cheblienet, m) {
-  // elements (V, d) float64, sigmas (3,) float64 -> index (V, k) int64, squared distance (V, k) float64
-  m.def("nearest_neighbors(Tensor elements, Tensor sigmas, int k, str group) -> (Tensor, Tensor)");
+  // elements (V, d) float64, sigmas (3,) float64 -> index (V, k) int64, squared distance (V, k) float64; progress (2,)
+  // int64, by which another thread sees how many vertices are done and may stop the work
+  m.def(
+      "nearest_neighbors(Tensor elements, Tensor sigmas, int k, str group, Tensor(a!)? progress=None) "
+      "-> (Tensor, Tensor)");
 
   // index (V, K) int64 with -1 for none, squared distance (V, K) float64 -> the edges between those who are neighbours
   // of each other, edge_index (2, E) int64, and their mean squared distance (E,) float64, where it is within the limit
-  m.def("mutual_neighbors(Tensor index, Tensor sqdist, float limit) -> (Tensor, Tensor)");
+  m.def("mutual_neighbors(Tensor index, Tensor sqdist, float limit, Tensor(a!)? progress=None) -> (Tensor, Tensor)");
 
   // x (B, V, Cin), weight (R, Cin, Cout); the Laplacian by rows: rows (V, 4) and col (E,) int32, values (E,), as
   // RowSpan and Csr of cpu/sparse_rows.h say -> y (B, V, Cout)

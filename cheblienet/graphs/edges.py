@@ -42,15 +42,22 @@ class Edges(NamedTuple):
 
 
 def neighbor_edges(
-    group: Group, elements: Tensor, sigmas: tuple[float, float, float], K: int, kernel: str, centroid: int | None
+    group: Group,
+    elements: Tensor,
+    sigmas: tuple[float, float, float],
+    K: int,
+    kernel: str,
+    centroid: int | None,
+    progress: bool = False,
 ) -> Edges:
     """The edges between nearest neighbours among `elements` (V, d) float64, with their weights."""
-    index, sqdist = mutual_edges(*ops.nearest_neighbors(elements, sigmas, K, group), centroid)
+    neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
+    index, sqdist = mutual_edges(*neighbors, centroid, progress)
     sqdist = snap(sqdist)
     return Edges(index, sqdist.float(), edge_weights(sqdist, kernel))
 
 
-def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None) -> tuple[Tensor, Tensor]:
+def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: bool = False) -> tuple[Tensor, Tensor]:
     """The pairs of vertices that are neighbours of each other and no further apart than neighbours of the centroid.
 
     Args:
@@ -64,7 +71,7 @@ def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None) -> tuple[T
         directions.
     """
     limit = math.inf if centroid is None else float(sqdist[centroid, -1]) * (1 + SHELL_TOLERANCE)
-    return ops.mutual_neighbors(index, sqdist, limit)
+    return ops.mutual_neighbors(index, sqdist, limit, progress=progress)
 
 
 def snap(sqdist: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ class GEGraph(Graph):
         K: int,
         kernel: str = "gaussian",
         centroid: int | None = None,
+        *,
+        progress: bool = False,
     ) -> "GEGraph":
         """The graph of any elements of a group, such as random samples.
 
@@ -68,6 +70,7 @@ class GEGraph(Graph):
             K: the largest number of neighbours of a vertex, 1 <= K < V.
             kernel: "gaussian", "laplace", "cauchy" or "rectangular".
             centroid: a vertex; no edge is longer than the distance to its K-th neighbour. None for no bound.
+            progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
         Raises TypeError or ValueError for arguments of another type, or outside these ranges.
         """
@@ -79,7 +82,7 @@ class GEGraph(Graph):
         metric, K, kernel = _checked_parameters(name, group, len(elements), sigmas, K, kernel)
         if centroid is not None:
             centroid = check_integer(f"{name}: centroid", centroid, 0, len(elements) - 1)
-        edges = neighbor_edges(group, elements, metric, K, kernel, centroid)
+        edges = neighbor_edges(group, elements, metric, K, kernel, centroid, progress)
         return GEGraph(group, elements, edges, metric, K, kernel, (len(elements), 1), centroid)
 
     @property
@@ -134,12 +137,14 @@ class _SampledGraph(GEGraph):
         K: int,
         path_to_graph: str | os.PathLike[str] | None = None,
         kernel: str = "gaussian",
+        *,
+        progress: bool = False,
     ) -> None:
         group, full_size = self._group, self._checked_size(size)
         elements = group.uniform_sampling(*full_size[: len(self._axes)])
         metric, K, kernel = _checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
         centroid = _centroid(full_size)
-        build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid)
+        build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid, progress)
         if path_to_graph is None:
             edges = build()
         else:
@@ -167,6 +172,7 @@ class R2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
         TypeError, ValueError: for arguments of another type, or outside these ranges.
@@ -187,6 +193,7 @@ class SE2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
         TypeError, ValueError: for arguments of another type, or outside these ranges.
@@ -207,6 +214,7 @@ class S2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
         TypeError, ValueError: for arguments of another type, or outside these ranges.
@@ -227,6 +235,7 @@ class SO3GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
         TypeError, ValueError: for arguments of another type, or outside these ranges.

@@ -5,17 +5,20 @@ import math
 import torch
 from torch import Tensor
 
-from .. import _library  # noqa: F401  (registers the operators)
+from .. import _library, _progress  # noqa: F401  (_library registers the operators)
 from .._checks import check_device, check_tensor
 
 
-def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> tuple[Tensor, Tensor]:
+def mutual_neighbors(
+    index: Tensor, sqdist: Tensor, limit: float = math.inf, *, progress: bool = False
+) -> tuple[Tensor, Tensor]:
     """The pairs of vertices that are in each other's neighbourhood and no further apart than a limit.
 
     Args:
         index: (V, K) int64, neighbours of each vertex in any order, none twice, -1 = none.
         sqdist: (V, K) float64, the squared distances to them.
         limit: the largest squared distance of an edge, non-negative.
+        progress: whether to show a bar on stderr, for 50 thousand vertices or more. Ctrl-C stops such long work at once.
 
     Returns:
         `edge_index` (2, E) int64, once per direction, sorted by (source, target), and `edge_sqdist` (E,) float64, the
@@ -41,11 +44,16 @@ def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> 
         raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {wrong}")
     if not limit >= 0:
         raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")
-    edge_index, edge_sqdist = torch.ops.cheblienet.mutual_neighbors(index.contiguous(), sqdist.contiguous(), limit)
-    return edge_index, edge_sqdist
+    index, sqdist = index.contiguous(), sqdist.contiguous()
+
+    def work(mailbox: Tensor | None) -> tuple[Tensor, Tensor]:
+        edge_index, edge_sqdist = torch.ops.cheblienet.mutual_neighbors(index, sqdist, limit, mailbox)
+        return edge_index, edge_sqdist
+
+    return _progress.run(work, len(index), "edges" if progress else None)
 
 
 @torch.library.register_fake("cheblienet::mutual_neighbors")
-def _(index: Tensor, sqdist: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+def _(index: Tensor, sqdist: Tensor, limit: float, progress: Tensor | None = None) -> tuple[Tensor, Tensor]:
     edges = torch.library.get_ctx().new_dynamic_size()
     return index.new_empty((2, edges)), sqdist.new_empty((edges,))

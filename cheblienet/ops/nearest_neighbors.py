@@ -3,13 +3,13 @@
 import torch
 from torch import Tensor
 
-from .. import _library  # noqa: F401  (registers the operators)
+from .. import _library, _progress  # noqa: F401  (_library registers the operators)
 from .._checks import check_integer, check_sigmas, check_tensor
 from ..groups import Group
 
 
 def nearest_neighbors(
-    elements: Tensor, sigmas: tuple[float, float, float] | Tensor, K: int, group: Group
+    elements: Tensor, sigmas: tuple[float, float, float] | Tensor, K: int, group: Group, *, progress: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The K nearest other elements of every element, by the anisotropic squared distance of `group`.
 
@@ -21,6 +21,7 @@ def nearest_neighbors(
         sigmas: the three positive coefficients of the metric.
         K: number of neighbours, 1 <= K < V.
         group: one of `cheblienet.groups.GROUPS`.
+        progress: whether to show a bar on stderr, for 50 thousand elements or more. Ctrl-C stops such long work at once.
 
     Returns:
         `index` (V, K) int64: neighbours by increasing distance, members of a shell by increasing index, -1 where the next
@@ -46,11 +47,16 @@ def nearest_neighbors(
         raise ValueError(f"{name}elements: expected finite coordinates, got NaN or infinity")
     K = check_integer(name + "K", K, 1, elements.shape[0] - 1)
     metric = torch.tensor(check_sigmas(name + "sigmas", sigmas), dtype=torch.float64, device=elements.device)
-    index, sqdist = torch.ops.cheblienet.nearest_neighbors(elements.detach().contiguous(), metric, K, group.name)
-    return index, sqdist
+    elements = elements.detach().contiguous()
+
+    def work(mailbox: Tensor | None) -> tuple[Tensor, Tensor]:
+        index, sqdist = torch.ops.cheblienet.nearest_neighbors(elements, metric, K, group.name, mailbox)
+        return index, sqdist
+
+    return _progress.run(work, len(elements), "neighbours" if progress else None)
 
 
 @torch.library.register_fake("cheblienet::nearest_neighbors")
-def _(elements: Tensor, sigmas: Tensor, k: int, group: str) -> tuple[Tensor, Tensor]:
+def _(elements: Tensor, sigmas: Tensor, k: int, group: str, progress: Tensor | None = None) -> tuple[Tensor, Tensor]:
     shape = (elements.shape[0], k)
     return elements.new_empty(shape, dtype=torch.int64), elements.new_empty(shape, dtype=torch.float64)

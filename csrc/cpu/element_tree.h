@@ -8,6 +8,7 @@
 
 #include "../math/box.h"
 #include "pair_bounds.h"
+#include "progress.h"
 
 namespace cheblienet {
 
@@ -17,8 +18,12 @@ class ElementTree {
   using T = typename Group::Scalar;
   using Element = typename Group::Element;
 
-  ElementTree(const T* coordinates, int64_t vertices, const Metric<T>& metric)
-      : metric_(metric), points_(vertices), elements_(vertices), blocks_(leaves() * kFields * kBlock) {
+  ElementTree(const T* coordinates, int64_t vertices, const Metric<T>& metric, const Progress& progress)
+      : metric_(metric),
+        progress_(progress),
+        points_(vertices),
+        elements_(vertices),
+        blocks_(leaves() * kFields * kBlock) {
     std::vector<Element> elements(vertices);
     for (int64_t v = 0; v < vertices; ++v) {
       elements[v] = Group::prepare(coordinates + v * Group::coordinates);
@@ -113,7 +118,7 @@ class ElementTree {
       node.box.low[d] = low - rounding;
       node.box.high[d] = high + rounding;
     }
-    if (end - begin > kBlock) {
+    if (end - begin > kBlock && !progress_.stopped()) {
       // All leaves are full but the last.
       const int64_t middle = begin + (end - begin + 2 * kBlock - 1) / (2 * kBlock) * kBlock;
       std::nth_element(points_.begin() + begin, points_.begin() + middle, points_.begin() + end,
@@ -128,6 +133,7 @@ class ElementTree {
   }
 
   Metric<T> metric_;
+  const Progress& progress_;
   std::vector<Point> points_;
   std::vector<Element> elements_;
   std::vector<T> blocks_;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../torch_api.h"
+#include "progress.h"
 
 namespace cheblienet {
 namespace {
@@ -28,7 +29,9 @@ void for_mutual(const std::vector<Neighbour>& sorted, const std::vector<int64_t>
   }
 }
 
-std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& sqdist, double limit) {
+std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& sqdist, double limit,
+                                            const std::optional<Tensor>& mailbox) {
+  const Progress progress(mailbox);
   STD_TORCH_CHECK(index.dim() == 2 && sqdist.dim() == 2 && index.size(0) == sqdist.size(0) &&
                       index.size(1) == sqdist.size(1) && index.is_contiguous() && sqdist.is_contiguous() &&
                       index.scalar_type() == ScalarType::Long && sqdist.scalar_type() == ScalarType::Double,
@@ -42,7 +45,7 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
   std::vector<Neighbour> sorted(vertices * k);
   std::vector<int64_t> size(vertices), rowptr(vertices + 1);
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
-    for (int64_t v = first; v < last; ++v) {
+    for (int64_t v = first; v < last && !progress.stopped(); ++v) {
       const auto begin = sorted.begin() + v * k;
       auto end = begin;
       for (int64_t slot = v * k; slot < (v + 1) * k; ++slot)
@@ -52,7 +55,7 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
     }
   });
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
-    for (int64_t v = first; v < last; ++v)
+    for (int64_t v = first; v < last && !progress.stopped(); ++v)
       for_mutual(sorted, size, k, v, limit, [&](int64_t, double) { ++rowptr[v + 1]; });
   });
   for (int64_t v = 0; v < vertices; ++v) rowptr[v + 1] += rowptr[v];
@@ -63,7 +66,7 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
   int64_t* source = edge_index.mutable_data_ptr<int64_t>();
   double* out = edge_sqdist.mutable_data_ptr<double>();
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
-    for (int64_t v = first; v < last; ++v) {
+    for (int64_t v = first; v < last && !progress.stopped(); ++v) {
       int64_t e = rowptr[v];
       for_mutual(sorted, size, k, v, limit, [&](int64_t u, double d) {
         source[e] = v;
@@ -71,6 +74,7 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
         out[e++] = d;
       });
     }
+    progress.add(last - first);
   });
   return {edge_index, edge_sqdist};
 }

@@ -20,10 +20,12 @@ namespace {
 template <class Group>
 class LeafSearch {
  public:
-  LeafSearch(const ElementTree<Group>& tree, const Metric<double>& metric, BoundPairs bound_pairs, int64_t capacity)
+  LeafSearch(const ElementTree<Group>& tree, const Metric<double>& metric, BoundPairs bound_pairs, int64_t capacity,
+             const Progress& progress)
       : tree_(tree),
         metric_(metric),
         bound_pairs_(bound_pairs),
+        progress_(progress),
         capacity_(capacity),
         distance_(kBlock * capacity),
         vertex_(kBlock * capacity) {}
@@ -35,7 +37,7 @@ class LeafSearch {
     std::fill_n(limit_, size, std::numeric_limits<double>::infinity());
     double widest = std::numeric_limits<double>::infinity();
     tree_.search(
-        leaf, [&](double bound) { return bound > widest; },
+        leaf, [&](double bound) { return bound > widest || progress_.stopped(); },
         [&](int64_t other) {
           measure(leaf, other);
           widest = *std::max_element(limit_, limit_ + size);
@@ -65,6 +67,7 @@ class LeafSearch {
   const ElementTree<Group>& tree_;
   const Metric<double>& metric_;
   BoundPairs bound_pairs_;
+  const Progress& progress_;
   int64_t capacity_;
   std::vector<double> distance_;
   std::vector<int64_t> vertex_;
@@ -74,12 +77,14 @@ class LeafSearch {
 
 template <class Group>
 void search(const double* coordinates, int64_t vertices, const Metric<double>& metric, BoundPairs bound_pairs,
-            int64_t k, int64_t* index, double* sqdist) {
-  const ElementTree<Group> tree(coordinates, vertices, metric);
+            int64_t k, int64_t* index, double* sqdist, const Progress& progress) {
+  const ElementTree<Group> tree(coordinates, vertices, metric, progress);
   torch::stable::parallel_for(0, tree.leaves(), 16, [&](int64_t begin, int64_t end) {
-    LeafSearch<Group> leaf_search(tree, metric, bound_pairs, std::min(k + 1, vertices - 1));
+    LeafSearch<Group> leaf_search(tree, metric, bound_pairs, std::min(k + 1, vertices - 1), progress);
     for (int64_t leaf = begin; leaf < end; ++leaf) {
       leaf_search.run(leaf);
+      if (progress.stopped()) return;
+      progress.add(tree.leaf_size(leaf));
       for (int i = 0; i < tree.leaf_size(leaf); ++i) {
         auto& nearest = leaf_search.nearest(i);
         const int64_t v = tree.vertex(leaf * kBlock + i), whole = nearest.whole_shells(k);
@@ -92,8 +97,9 @@ void search(const double* coordinates, int64_t vertices, const Metric<double>& m
   });
 }
 
-std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tensor& sigmas, int64_t k,
-                                             std::string group) {
+std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tensor& sigmas, int64_t k, std::string group,
+                                             const std::optional<Tensor>& mailbox) {
+  const Progress progress(mailbox);
   const int64_t vertices = elements.size(0);
   STD_TORCH_CHECK(k >= 1 && k < vertices, "nearest_neighbors: expected 1 <= k < V = ", vertices, ", got ", k);
   STD_TORCH_CHECK(elements.scalar_type() == ScalarType::Double && elements.is_contiguous() &&
@@ -108,7 +114,7 @@ std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tenso
     STD_TORCH_CHECK(elements.size(1) == Group::coordinates, "nearest_neighbors: expected ", Group::coordinates,
                     " coordinates, got ", elements.size(1));
     search<Group>(elements.const_data_ptr<double>(), vertices, metric, bound_pairs, k,
-                  index.mutable_data_ptr<int64_t>(), sqdist.mutable_data_ptr<double>());
+                  index.mutable_data_ptr<int64_t>(), sqdist.mutable_data_ptr<double>(), progress);
   };
   const PairBoundKernels& bounds = pair_bound_kernels();
   if (group == "r2") run(R2<double>{}, bounds.r2);

@@ -1,0 +1,51 @@
+"""Long compiled work that shows how far it is and that Ctrl-C stops at once."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+# Below this, work takes less than about a tenth of a second, and a thread of its own would only cost.
+_LONG = 50_000
+
+
+def run(work: Callable[[Tensor | None], T], vertices: int, description: str | None) -> T:
+    """`work(mailbox)`, in a thread of its own if it is long, so that this one can listen for Ctrl-C.
+
+    Args:
+        work: calls an operator with its `progress` argument: int64 (2,), the vertices done and whether to stop.
+        vertices: how many there are to do.
+        description: of the progress bar on stderr; None for no bar.
+    """
+    # Python delivers signals to the main thread only.
+    if vertices < _LONG or threading.current_thread() is not threading.main_thread():
+        return work(None)
+    mailbox = torch.zeros(2, dtype=torch.int64)
+    outcome: list[T | BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(work(mailbox))
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=target)
+    with tqdm(total=vertices, desc=description, unit=" vertices", disable=description is None) as bar:
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.05)
+                bar.update(int(mailbox[0]) - bar.n)
+        except BaseException:
+            mailbox[1] = 1
+            thread.join()
+            raise
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
