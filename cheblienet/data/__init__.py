@@ -1,5 +1,20 @@
-"""From images to signals on a group's sampling."""
+"""From images and climate states to signals on a group's sampling."""
 
+from .artc import ARTC_MEAN, ARTC_STD, CHANNELS, CLASSES, ArtcDataset, artc_splits, split_by_date
 from .images import to_graph_signal
+from .statistics import Statistics, load_statistics, save_statistics, statistics
 
-__all__ = ["to_graph_signal"]
+__all__ = [
+    "ARTC_MEAN",
+    "ARTC_STD",
+    "CHANNELS",
+    "CLASSES",
+    "ArtcDataset",
+    "Statistics",
+    "artc_splits",
+    "load_statistics",
+    "save_statistics",
+    "split_by_date",
+    "statistics",
+    "to_graph_signal",
+]
