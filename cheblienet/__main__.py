@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from . import build_info
-from .cli import climatenet
+from .cli import climatenet, graph
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
         prog="python -m cheblienet", description="Without a command: what was built and what it runs on."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in (climatenet,):
+    for command in (graph, climatenet):
         command.add_parser(commands)
     parser.set_defaults(run=_print_build_info)
     arguments = parser.parse_args()

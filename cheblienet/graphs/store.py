@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,12 +57,32 @@ def load_or_build(folder: str | os.PathLike[str], key: str, num_vertices: int, b
     return edges
 
 
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Edges]:
+    """What determined the edges of a cache file, by the names that `content_key` gives, and the edges.
+
+    Raises OSError where the file cannot be read, and ValueError naming it where it is no cache file or is damaged.
+    """
+    path = Path(path)
+    try:
+        key = _stored_key(path)
+        content = json.loads(key)
+        return content, _load(path, key, math.prod(content["size"]))
+    except OSError:
+        raise
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise ValueError(f"{path}: not a usable cache file: {error}") from error
+
+
+def _stored_key(path: Path) -> str:
+    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
+        return str(archive["key"])
+
+
 def _load(path: Path, key: str, num_vertices: int) -> Edges:
+    if (stored := _stored_key(path)) != key:
+        raise ValueError(f"it belongs to {stored}, not to {key}")
     # Reading a member to its end verifies its checksum.
     with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-        stored = str(archive["key"])
-        if stored != key:
-            raise ValueError(f"it belongs to {stored}, not to {key}")
         index, sqdist, weight = (archive[name] for name in Edges._fields)
     _check("edge_index", index, np.int64, (2, index.shape[-1]))
     _check("edge_sqdist", sqdist, np.float32, (index.shape[1],))
