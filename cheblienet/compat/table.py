@@ -21,6 +21,9 @@ TARGETS: dict[str, dict[str, str]] = {
         **_all(_GRAPHS, "R2GEGraph", "SE2GEGraph", "S2GEGraph", "SO3GEGraph", "RandomSubGraph"),
     },
     "graphs.gsp": _all(_GRAPHS, "get_laplacian", "get_rescaled_laplacian", "get_fourier_basis"),
+    "graphs.viz": _all(
+        "cheblienet.compat.viz", "visualize_graph", "visualize_graph_signal", "visualize_graph_neighborhood"
+    ),
     "nn.layers.convs": _all("cheblienet.nn", "ChebConv") | _all(_LAYERS, "cheb_conv"),
     "nn.layers.blocks": _all("cheblienet.nn", "BasicBlock", "ResidualBlock", "NetworkBlock"),
     "nn.layers.pools": {
@@ -64,13 +67,9 @@ TARGETS: dict[str, dict[str, str]] = {
 
 _EDGES = "edges are made by cheblienet.graphs; Graph takes edges of one's own, each in both directions"
 _GATHER = "cheblienet.ops.gather_reduce does this"
-_PICTURES = "draw graph.cartesian_pos() with a plotting library"
 
 REPLACEMENTS: dict[str, dict[str, str]] = {
     "graphs.utils": dict.fromkeys(("to_undirected", "remove_self_loops", "add_self_loops"), _EDGES),
-    "graphs.viz": dict.fromkeys(
-        ("visualize_graph", "visualize_graph_signal", "visualize_graph_neighborhood"), _PICTURES
-    ),
     "nn.layers.pools": dict.fromkeys(("avg_pool", "max_pool", "rand_pool"), _GATHER),
     "nn.layers.unpools": dict.fromkeys(("avg_unpool", "max_unpool", "rand_unpool"), _GATHER),
 }

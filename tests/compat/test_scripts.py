@@ -153,6 +153,23 @@ def test_engines_train_and_evaluate():
     assert metrics["second"] == pytest.approx((predicted[y == 1] == 1).float().mean().item())
 
 
+def test_pictures_show_every_vertex(monkeypatch):
+    go = pytest.importorskip("plotly.graph_objects", reason="plotly is not installed")
+    graph = SE2GEGraph((4, 4, 2), (1.0, 0.1, 0.5), 4)
+    shown = []
+    monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure.data[0]))
+    compat.resolve("graphs.viz", "visualize_graph")(graph)
+    compat.resolve("graphs.viz", "visualize_graph_signal")(graph, torch.arange(32.0))
+    compat.resolve("graphs.viz", "visualize_graph_neighborhood")(graph, 9)
+    for points in shown:
+        assert torch.equal(torch.tensor(points.z), graph.vertex_theta)
+        assert torch.equal(torch.tensor(points.customdata)[:, 1].float(), graph.vertex_x)
+    assert torch.equal(torch.tensor(shown[1].marker.color), torch.arange(32.0))
+    neighbors, weights, _ = graph.neighborhood(9)
+    assert torch.equal(torch.tensor(shown[2].marker.color).nonzero()[:, 0], neighbors)
+    assert torch.equal(torch.tensor(shown[2].marker.color)[neighbors], weights)
+
+
 def write_mnist(folder, count):
     """Files as MNIST has them, of synthetic images: one bright pixel per image, at the place that its class numbers."""
     folder.mkdir(parents=True)

@@ -57,8 +57,8 @@ def test_every_name_of_the_original_is_mapped():
 
 @pytest.mark.parametrize("module", TARGETS)
 def test_every_target_is_there(module):
-    needs = {"engines": "ignite", "engine": "ignite", "datas": "torchvision"}
-    if package := needs.get(module.partition(".")[0]):
+    needs = {"engines": "ignite", "engine": "ignite", "datas": "torchvision", "graphs.viz": "plotly"}
+    if package := needs.get(module, needs.get(module.partition(".")[0])):
         pytest.importorskip(package, reason=f"{package} is not installed")
     for name, target in TARGETS[module].items():
         if target.startswith("cheblienet.data:") and not hasattr(importlib.import_module("cheblienet.data"), name):
