@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import torch
@@ -26,26 +27,16 @@ def run(work: Callable[[Tensor | None], T], vertices: int, description: str | No
     if vertices < _LONG or threading.current_thread() is not threading.main_thread():
         return work(None)
     mailbox = torch.zeros(2, dtype=torch.int64)
-    outcome: list[T | BaseException] = []
-
-    def target() -> None:
+    with (
+        ThreadPoolExecutor(max_workers=1) as pool,
+        tqdm(total=vertices, desc=description, unit=" vertices", disable=description is None) as bar,
+    ):
+        future = pool.submit(work, mailbox)
         try:
-            outcome.append(work(mailbox))
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=target)
-    with tqdm(total=vertices, desc=description, unit=" vertices", disable=description is None) as bar:
-        thread.start()
-        try:
-            while thread.is_alive():
-                thread.join(0.05)
+            while not future.done():
+                wait([future], timeout=0.05)
                 bar.update(int(mailbox[0]) - bar.n)
         except BaseException:
-            mailbox[1] = 1
-            thread.join()
+            mailbox[1] = 1  # the pool waits for its thread
             raise
-    (result,) = outcome
-    if isinstance(result, BaseException):
-        raise result
-    return result
+        return future.result()
