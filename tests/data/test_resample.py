@@ -8,8 +8,9 @@ VERTICES = icosphere(3)[0].numpy()  # the poles are among them
 
 
 def grid(num_lat, num_lon, poles=True):
-    lat = np.linspace(-90, 90, num_lat) if poles else (np.arange(num_lat) + 0.5) * (180 / num_lat) - 90
-    return lat, np.arange(num_lon) * (360 / num_lon)
+    """With rows at the poles and a column at longitude 0, or with the centres of the cells."""
+    lat, lon = np.linspace(-90, 90, num_lat), np.arange(num_lon) * (360 / num_lon)
+    return (lat, lon) if poles else ((np.arange(num_lat) + 0.5) * (180 / num_lat) - 90, lon + 180 / num_lon)
 
 
 def on_grid(function, lat, lon):
@@ -78,7 +79,7 @@ def test_poles(rng):
 def test_any_origin_order_and_direction(rng):
     points = rng.normal(size=(500, 3))
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    points[:4] = unit_vectors(np.array([10, -20, 0, 89]), np.array([359.99, 0.0, 180.0, -0.01]))
+    points[:4] = unit_vectors(np.array([10, -20, 0, 89]), np.array([359.99, 0.01, 180.01, -0.01]))
     for poles in (True, False):
         lat, lon = grid(17, 20, poles)
         field = rng.normal(size=(17, 20))
