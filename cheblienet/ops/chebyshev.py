@@ -28,7 +28,8 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
         bias: (Cout,), dtype of `x`, or None.
 
     Returns:
-        (B, V, Cout), dtype of `x`; sums run in float32 (float64 for float64). Differentiable twice in x, weight, bias and
+        (B, V, Cout), dtype of `x`; sums run in float32 (float64 for float64), and on a GPU the T_k(L) x are stored in the
+        dtype of `x`. Differentiable twice in x, weight, bias and
         the values of the Laplacian. Under autocast x, weight and bias are cast to its dtype.
 
     Raises:
@@ -56,7 +57,14 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
             check_device(f"chebyshev: {name}", tensor, x.device)
     if not torch.is_autocast_enabled(x.device.type):
         _check_dtypes(x, weight, values, bias)
-    result: Tensor = torch.ops.cheblienet.chebyshev(x.contiguous(), weight.contiguous(), rows, col, values, bias)
+    result: Tensor = torch.ops.cheblienet.chebyshev(
+        x.contiguous(),
+        weight.contiguous(),
+        rows.contiguous(),
+        col.contiguous(),
+        values.contiguous(),
+        None if bias is None else bias.contiguous(),
+    )
     return result
 
 

@@ -2,13 +2,9 @@
 #pragma once
 #include <cstdint>
 
-namespace cheblienet {
+#include "../row_span.h"
 
-// A row of the matrix: its vertex, where its entries of col and value begin and end, and one more than the largest
-// column in this row and all before it.
-struct RowSpan {
-  int32_t vertex, begin, end, reach;
-};
+namespace cheblienet {
 
 // A sparse matrix by rows, in an order of the vertices that keeps neighbours together. Entries are sorted by row, and
 // col counts rows, not vertices.

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cheblienet import ops
 from cheblienet.ops import reference
@@ -167,6 +168,9 @@ def test_non_contiguous_input_gives_the_same_bits():
     assert torch.equal(
         ops.chebyshev(x, weight, laplacian), ops.chebyshev(x.contiguous(), weight.contiguous(), laplacian)
     )
+    bias = torch.randn(16)[::2]
+    spread = ops.Csr(*(torch.stack([t, torch.zeros_like(t)], -1)[..., 0] for t in laplacian))
+    assert torch.equal(ops.chebyshev(x, weight, spread, bias), ops.chebyshev(x, weight, laplacian, bias.contiguous()))
 
 
 def test_isolated_vertices_take_part_by_themselves_only():
@@ -206,6 +210,23 @@ def test_compiles_without_a_break():
     laplacian, x, weight = ring(12), torch.randn(2, 12, 4, requires_grad=True), torch.randn(3, 4, 8)
     compiled = torch.compile(ops.chebyshev, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x, weight, laplacian), ops.chebyshev(x, weight, laplacian))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_shapes_strides_and_dtypes_on_a_gpu_that_is_not_there(dtype):
+    real = ring(12, values_dtype(dtype))
+    with FakeTensorMode():
+        laplacian = ops.Csr(*(torch.empty(t.shape, dtype=t.dtype, device="cuda") for t in real))
+        x = torch.empty(2, 4, 12, dtype=dtype, device="cuda").transpose(1, 2)
+        weight, bias = torch.empty(3, 4, 8, dtype=dtype, device="cuda"), torch.empty(8, dtype=dtype, device="cuda")
+        y = ops.chebyshev(x, weight, laplacian, bias)
+        x = x.contiguous()
+        gradients = torch.ops.cheblienet.chebyshev_backward(y, x, weight, *laplacian, True, True, True, True)
+    for got, like in zip((y, *gradients), (None, x, weight, bias, laplacian.values), strict=True):
+        assert got.device.type == "cuda"
+        assert got.shape == ((2, 12, 8) if like is None else like.shape)
+        assert got.dtype == (dtype if like is None else like.dtype)
+        assert got.is_contiguous()
 
 
 @pytest.mark.parametrize("level", ["baseline", "avx2"])
