@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import cheblienet
 
-from . import chebyshev, graphs
+from . import chebyshev, graphs, growth
 from .measure import interleaved, median_ratio, peak_extra_memory
 from .registry import OURS, REFERENCE, Benchmark, Contender
 
@@ -42,6 +42,8 @@ def run(benchmark: Benchmark, budget: float) -> list[Row]:
         rows.append(
             {
                 "benchmark": benchmark.name,
+                "family": benchmark.family,
+                "vertices": benchmark.vertices,
                 "contender": name,
                 "device": benchmark.device,
                 "dtype": str(benchmark.dtype).removeprefix("torch."),
@@ -116,6 +118,7 @@ def draw(rows: list[Row], path: Path) -> None:
     axes.invert_yaxis()
     axes.legend()
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -143,7 +146,12 @@ def main() -> None:
             writer.writerows(rows)
         (args.out / "results.json").write_text(json.dumps({"machine": info, "rows": rows}, indent=1))
     draw(rows, args.out / "times.png")
-    print(f"\nWritten: {args.out / 'results.csv'}, results.json, times.png")
+    written = ["results.csv", "results.json", "times.png"]
+    if growth.families(rows):
+        print(growth.describe(rows))
+        growth.draw(rows, args.out / "growth.png")
+        written.append("growth.png")
+    print(f"\nWritten to {args.out}: {', '.join(written)}")
 
 
 if __name__ == "__main__":

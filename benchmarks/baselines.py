@@ -1,6 +1,8 @@
 """What the library is compared with, each the way its users write it: channel-major (B, C, V) in and out."""
 
 import copy
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +112,38 @@ class GeometricChebConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, V, Cin) -> (B, V, Cout)"""
         return self.layer(x, self.edge_index, self.edge_weight, lambda_max=self.lambda_max)
+
+
+def keops_neighbors(
+    elements: Tensor, sigmas: tuple[float, float, float], K: int
+) -> Callable[[], tuple[Tensor, Tensor]]:
+    """The K + 1 nearest of every element of SE(2), itself included, by a lazy V x V matrix of pykeops in float64.
+
+    Its formula is that of csrc/math/se2.h, with sine and cosine of the half angles computed once per element.
+    """
+    from pykeops.torch import LazyTensor
+
+    half = elements[:, 2:] / 2
+    features = torch.cat([elements[:, :2], half, half.sin(), half.cos()], 1)
+    rows = [LazyTensor(feature[:, None, None].contiguous()) for feature in features.T]
+    columns = [LazyTensor(feature[None, :, None].contiguous()) for feature in features.T]
+
+    def squared_distances() -> LazyTensor:
+        (gx, gy, gh, gs, gc), (hx, hy, hh, hs, hc) = rows, columns
+        dx, dy, cos, sin = hx - gx, hy - gy, gc * gc - gs * gs, 2 * gs * gc
+        x, y, half = cos * dx + sin * dy, cos * dy - sin * dx, hh - gh
+
+        def squared_norm(half: LazyTensor, s: LazyTensor, c: LazyTensor) -> LazyTensor:
+            f = 1 / half.sinxdivx()
+            along, across = f * (x * c + y * s), f * (y * c - x * s)
+            return sigmas[0] * along.square() + sigmas[1] * across.square() + 4 * sigmas[2] * half.square()
+
+        straight = squared_norm(half, hs * gc - hc * gs, hc * gc + hs * gs)
+        turned = half - half.sign() * (math.pi / 2)
+        reverse = squared_norm(turned, turned.sin(), turned.cos())
+        return (reverse - straight).ifelse(straight, reverse)
+
+    return lambda: squared_distances().Kmin_argKmin(K + 1, dim=1)
 
 
 class ReferenceBatchNorm(nn.BatchNorm1d):

@@ -29,6 +29,7 @@ class Benchmark:
         goals: the ratio to reach, by contender (times faster), "memory" (times less than the reference's) and "floor"
             (fraction of its speed).
         device, dtype: where and on what it runs.
+        family, vertices: of benchmarks that do the same at several sizes, what they share and how large this one is.
     """
 
     name: str
@@ -38,3 +39,5 @@ class Benchmark:
     goals: dict[str, float] = field(default_factory=dict)
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    family: str | None = None
+    vertices: int | None = None

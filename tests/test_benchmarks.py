@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from cheblienet import ops
 from cheblienet.graphs import SE2GEGraph
+from cheblienet.groups import SE2
 from cheblienet.nn import ChebConv, WideResSE2GEChebNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import baselines, measure
+from benchmarks import baselines, growth, measure
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +46,25 @@ def test_ratios_compare_round_by_round():
     assert measure.median_ratio([2.0, 40.0, 6.0], [1.0, 10.0, 2.0]) == 3.0
     times = measure.interleaved({"a": lambda: None, "b": lambda: None}, budget=0.0)
     assert {name: len(values) for name, values in times.items()} == {"a": 3, "b": 3}
+
+
+def test_keops_baseline_agrees(graph):
+    pytest.importorskip("pykeops", reason="pykeops is an optional contender of the benchmarks")
+    sqdist, index = baselines.keops_neighbors(graph.elements, graph.sigmas, 16)()
+    expected = ops.nearest_neighbors(graph.elements, graph.sigmas, 16, SE2)[1]
+    assert torch.equal(index[:, 0], torch.arange(100))
+    torch.testing.assert_close(sqdist[:, 1:], expected, rtol=1e-9, atol=1e-15)
+
+
+def test_growth_is_fitted_by_family(tmp_path):
+    rows = [
+        {"family": family, "vertices": v, "median_ms": 3.0 * v**power, "peak_mib": 2.0 * v}
+        for family, power in (("linear", 1.0), ("quadratic", 2.0), (None, 1.0))
+        for v in (1000, 10, 100)
+    ]
+    said = growth.describe(rows)
+    assert "V^1.00 (reached" in said
+    assert "V^2.00 (NOT reached" in said
+    growth.draw(rows, tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    assert growth.families(rows[:1]) == {}
