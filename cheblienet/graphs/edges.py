@@ -43,10 +43,13 @@ class Edges(NamedTuple):
 def neighbor_edges(
     group: Group, elements: Tensor, sigmas: tuple[float, float, float], K: int, kernel: str, centroid: int | None
 ) -> Edges:
-    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights."""
+    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights.
+
+    They are found on the device of the elements, and returned on the CPU.
+    """
     index, sqdist = mutual_edges(*ops.nearest_neighbors(elements, sigmas, K, group), centroid)
     sqdist = snap(sqdist)
-    return Edges(index, sqdist.float(), edge_weights(sqdist, kernel))
+    return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
 
 
 def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None) -> tuple[Tensor, Tensor]:
