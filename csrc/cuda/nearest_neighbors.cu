@@ -79,9 +79,9 @@ std::tuple<Tensor, Tensor> nearest_neighbors_cuda(const Tensor& elements, const 
   STD_TORCH_CHECK(k >= 1 && k < vertices && vertices < kNoVertex,
                   "nearest_neighbors: expected 1 <= k < V < 2^31 - 1, got k = ", k, ", V = ", vertices);
   STD_TORCH_CHECK(elements.scalar_type() == ScalarType::Double && elements.is_contiguous() &&
-                      sigmas.scalar_type() == ScalarType::Double && sigmas.is_contiguous() &&
+                      sigmas.scalar_type() == ScalarType::Double && sigmas.is_contiguous() && sigmas.numel() == 3 &&
                       sigmas.get_device_index() == elements.get_device_index(),
-                  "nearest_neighbors: expected contiguous float64 elements and sigmas on one device");
+                  "nearest_neighbors: expected contiguous float64 elements and three sigmas on one device");
   DeviceGuard guard(elements.get_device_index());
   const cudaStream_t stream = current_stream(elements);
   Tensor distance = new_empty(elements, {vertices, k + 1}, ScalarType::Double),

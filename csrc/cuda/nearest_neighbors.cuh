@@ -13,8 +13,8 @@
 namespace cheblienet {
 
 constexpr int kWarpsPerBlock = 4;
-constexpr int kBlocksPerProcessor = 4;
-constexpr int kNoVertex = 0x7fffffff;  // after every vertex
+constexpr int kBlocksPerProcessor = 4;  // at most 128 registers a thread: nothing is spilled
+constexpr int kNoVertex = 0x7fffffff;   // after every vertex
 
 struct WarpLaunch {
   unsigned grid, block;

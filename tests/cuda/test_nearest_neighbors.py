@@ -212,22 +212,25 @@ def test_few_elements(executor, vertices):
             assert_same(executor.neighbours(elements, (1.0, 2.0, 1.0), K, R2, tree), expected)
 
 
-def test_all_elements_are_one(executor):
-    elements = torch.full((40, 2), 0.3, dtype=torch.float64)
+@pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
+def test_all_elements_are_one(executor, group):
+    elements = random_elements(group, 1).repeat(40, 1)
     for tree in (True, False):
-        index, sqdist = executor.neighbours(elements, (1.0, 1.0, 1.0), 12, R2, tree)
+        index, sqdist = executor.neighbours(elements, (1.0, 1.0, 1.0), 12, group, tree)
         assert (index == -1).all()
         assert (sqdist == 0).all()
 
 
-@pytest.mark.parametrize("vertices", [1500, 33000])
-def test_trees_of_several_levels(sm_90, vertices):
+@pytest.mark.parametrize(("vertices", "blocks"), [(1500, 2), (33000, 1)])
+@pytest.mark.parametrize("sort", [True, False], ids=["sorted", "shuffled"])
+def test_trees_of_several_levels(sm_90, vertices, blocks, sort):
     elements = random_elements(R2, vertices)
+    # Shuffled, all boxes overlap and every leaf must be visited; sorted, next to none.
     order = np.argsort(np.floor(elements[:, 0].numpy() * 40) * 2 + elements[:, 1].numpy())
-    order = np.roll(order, vertices // 2)  # the elements looked at are neither first nor last
-    index, sqdist = sm_90.neighbours(elements, (1.0, 0.5, 1.0), 16, R2, True, order=order, blocks=3)
+    order = np.roll(order, vertices // 2) if sort else np.random.default_rng(0).permutation(vertices)
+    actual = sm_90.neighbours(elements, (1.0, 0.5, 1.0), 16, R2, True, order=order, blocks=blocks)
     expected = ops.nearest_neighbors(elements, (1.0, 0.5, 1.0), 16, R2)
-    assert_same((index, sqdist), tuple(t[order[:12]] for t in expected))
+    assert_same(actual, tuple(t[order[: 4 * blocks]] for t in expected))
 
 
 @pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
