@@ -2,6 +2,8 @@
 // halving; 32 neighbours in that order are a leaf, 32 leaves a node of the next level, and so on to the root, so that
 // the tree is implicit: it stores nothing but boxes, and the lanes of a warp test the children of a node at once.
 #pragma once
+#include <cfloat>
+
 #include "../math/box.h"
 
 namespace cheblienet {
@@ -160,46 +162,60 @@ __global__ void tree_keys(const double* __restrict__ records, const double* __re
   keys[i] = key;
 }
 
+// Shared memory of one warp: the bounds of the children that are left on each level above the leaves.
+struct Pending {
+  float bound[6][kWarp];  // 2^31 elements have 2^26 leaves
+};
+
+__device__ __forceinline__ float warp_least(float value) {
+  for (int other = kWarp / 2; other > 0; other /= 2) value = fminf(value, __shfl_xor_sync(kAllLanes, value, other));
+  return value;
+}
+
 // Calls visit(leaf) by a whole warp for every leaf but those of nodes whose bound, from the element `at` in leaf `own`,
-// rejects(bound) refuses. The element's own leaf comes first, then its siblings, and so on outwards, so that a search
-// which keeps the nearest soon rejects the others. A node's children are tested again after each descent, by a limit
-// that has become tighter: no stack.
+// rejects(bound) refuses. The element's own leaf comes first, then its siblings, and so on outwards, near ones first,
+// so that a search which keeps the nearest soon rejects the others.
 template <class Group, class Rejects, class Visit>
 __device__ __forceinline__ void tree_search(const double* __restrict__ boxes, int64_t vertices, const double* at,
-                                            int64_t own, const Metric<double>& metric, const Rejects& rejects,
-                                            const Visit& visit) {
+                                            int64_t own, const Metric<double>& metric, Pending& pending,
+                                            const Rejects& rejects, const Visit& visit) {
   const int lane = threadIdx.x % kWarp, root = tree_levels(vertices) - 1;
   int level = 0, around = 0;                // the level, and that of the ancestor whose descendants are being visited
   int64_t parent = own / kWarp, first = 0;  // the parent of the nodes under test, and the first node of the level
-  int next = -1;                            // the first child not done yet; before all others, the element's own leaf
-  while (level < root || next < 0) {
+  bool entered = true;
+  do {
     const int64_t nodes = tree_nodes(vertices, level), child = parent * kWarp + lane;
-    const bool left = child < nodes && child != own >> (5 * level);
-    const double bound = left ? Record<Group>::box_bound(at, boxes, first + child, metric) : 0.0;
-    const auto open = [&] { return __ballot_sync(kAllLanes, left && lane >= next && !rejects(bound)); };
-    unsigned children = next < 0 ? 1u << (own % kWarp) : open();
-    if (level == 0) {
-      for (; children != 0; children = open()) {
-        const int c = __ffs(children) - 1;
-        visit(parent * kWarp + c);
-        next = next < 0 ? 0 : c + 1;
-      }
-    } else if (children != 0) {
-      parent = parent * kWarp + __ffs(children) - 1;
-      next = 0;
+    float bound = INFINITY;  // done, or no child
+    if (!entered) {
+      bound = pending.bound[level - 1][lane];
+    } else if (child == own >> (5 * level)) {
+      if (level == 0) bound = -1;  // before all others; further up, it has been done
+    } else if (child < nodes) {
+      bound = fminf(__double2float_rd(Record<Group>::box_bound(at, boxes, first + child, metric)), FLT_MAX);
+    }
+    int nearest = -1;
+    for (float least; (least = warp_least(bound)) < INFINITY && !rejects(least);) {
+      nearest = __ffs(__ballot_sync(kAllLanes, bound == least)) - 1;
+      if (lane == nearest) bound = INFINITY;
+      if (level > 0) break;
+      visit(parent * kWarp + nearest);
+      nearest = -1;
+    }
+    entered = nearest >= 0;
+    if (entered) {
+      pending.bound[level - 1][lane] = bound;
+      parent = parent * kWarp + nearest;
       first -= padded(tree_nodes(vertices, --level));
-      continue;
-    }
-    if (level == around) {
-      ++around;
-      next = 0;
     } else {
-      next = static_cast<int>(parent % kWarp) + 1;
+      if (level == around) {
+        ++around;
+        entered = true;
+      }
+      parent /= kWarp;
+      first += padded(nodes);
+      ++level;
     }
-    parent /= kWarp;
-    first += padded(nodes);
-    ++level;
-  }
+  } while (level < root);
 }
 
 }  // namespace cheblienet

@@ -27,8 +27,7 @@ CHEBLIENET_HD WarpLaunch warp_launch(int64_t items) {
 // The rows of 32 that hold the k + 1 nearest in registers. More than 96 are found in several passes.
 CHEBLIENET_HD int list_rows(int64_t k) { return k < 32 ? 1 : k < 64 ? 2 : 3; }
 
-// Up to so many elements are compared each with each: about twice the work of a search, but no sort and no tree before
-// it.
+// Up to so many elements are compared each with each: at most twice the work of a search, without sort and tree.
 constexpr int64_t kAllPairs = 2048;
 
 __device__ __forceinline__ bool precedes(double d1, int v1, double d2, int v2) {
@@ -207,6 +206,7 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
                     int* __restrict__ vertex, int64_t vertices, int64_t count) {
   using R = Record<Group>;
   __shared__ Waiting<Group> queues[kWarpsPerBlock];
+  __shared__ Pending pending[kWarpsPerBlock];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int64_t own = blockIdx.x * int64_t(kWarpsPerBlock) + warp;
   if (own >= vertices) return;
@@ -216,7 +216,7 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
   R::embedding(records, own, at);
   const auto search = [&](auto& selection) {
     const auto rejects = [&](double bound) { return selection.rejects(bound); };
-    tree_search<Group>(boxes, vertices, at, own / kWarp, metric, rejects, [&](int64_t leaf) {
+    tree_search<Group>(boxes, vertices, at, own / kWarp, metric, pending[warp], rejects, [&](int64_t leaf) {
       const int64_t position = leaf * kWarp + lane;  // records are padded: all lanes may read
       selection.offer(position < vertices && position != own, R::element(records, position),
                       [&] { return static_cast<int>(order[position]); });
