@@ -15,16 +15,17 @@ T = TypeVar("T")
 _LONG = 50_000
 
 
-def run(work: Callable[[Tensor | None], T], vertices: int, description: str | None) -> T:
+def run(work: Callable[[Tensor | None], T], vertices: int, device: torch.device, description: str | None) -> T:
     """`work(mailbox)`, in a thread of its own if it is long, so that this one can listen for Ctrl-C.
 
     Args:
         work: calls an operator with its `progress` argument: int64 (2,), the vertices done and whether to stop.
         vertices: how many there are to do.
+        device: where the work is done. On a GPU it is short, and cannot be stopped.
         description: of the progress bar on stderr; None for no bar.
     """
     # Python delivers signals to the main thread only.
-    if vertices < _LONG or threading.current_thread() is not threading.main_thread():
+    if device.type != "cpu" or vertices < _LONG or threading.current_thread() is not threading.main_thread():
         return work(None)
     mailbox = torch.zeros(2, dtype=torch.int64)
     with (

@@ -11,11 +11,12 @@ import torch
 from cheblienet import _progress, ops
 from cheblienet.groups import R2
 
-SIGMAS = (1.0, 1.0, 1.0)
+SIGMAS, CPU = (1.0, 1.0, 1.0), torch.device("cpu")
 
 
-def test_short_work_is_called_as_it_is():
-    assert _progress.run(lambda mailbox: mailbox, 10, None) is None
+def test_short_work_and_that_of_a_gpu_is_called_as_it_is():
+    assert _progress.run(lambda mailbox: mailbox, 10, CPU, None) is None
+    assert _progress.run(lambda mailbox: mailbox, 10**6, torch.device("cuda"), None) is None
 
 
 def test_long_work_reports_and_returns_or_raises(capsys):
@@ -23,14 +24,14 @@ def test_long_work_reports_and_returns_or_raises(capsys):
         mailbox[0] = 50_000
         return threading.current_thread()
 
-    assert _progress.run(work, 50_000, "work") is not threading.main_thread()
+    assert _progress.run(work, 50_000, CPU, "work") is not threading.main_thread()
     assert "work" in capsys.readouterr().err
 
     def fails(mailbox):
         raise ValueError("of the work")
 
     with pytest.raises(ValueError, match="of the work"):
-        _progress.run(fails, 50_000, None)
+        _progress.run(fails, 50_000, CPU, None)
 
 
 def test_long_searches_have_the_result_of_short_ones(capsys):

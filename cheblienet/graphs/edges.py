@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,11 +49,14 @@ def neighbor_edges(
     centroid: int | None,
     progress: bool = False,
 ) -> Edges:
-    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights."""
+    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights.
+
+    They are found on the device of the elements, and returned on the CPU.
+    """
     neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
     index, sqdist = mutual_edges(*neighbors, centroid, progress)
     sqdist = snap(sqdist)
-    return Edges(index, sqdist.float(), edge_weights(sqdist, kernel))
+    return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
 
 
 def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: bool = False) -> tuple[Tensor, Tensor]:
@@ -79,7 +81,7 @@ def snap(sqdist: Tensor) -> Tensor:
 
     Values belong together when they follow each other in ascending order without a larger gap.
     """
-    ranked = torch.from_numpy(np.unique(sqdist.numpy()))
+    ranked = torch.unique(sqdist)
     first = torch.ones_like(ranked, dtype=torch.bool)
     first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
     # Few values differ from the smallest of theirs, none on random samples: only those are looked up.

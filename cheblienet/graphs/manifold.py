@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_floating, check_integer, check_sigmas, check_tensor
@@ -65,7 +66,8 @@ class GEGraph(Graph):
 
         Args:
             group: one of `cheblienet.groups.GROUPS`.
-            elements: (V, d) floating point, the coordinates of the group (angles in radians).
+            elements: (V, d) floating point, the coordinates of the group (angles in radians). The edges are found on
+                their device if that is a GPU; the graph lives on the CPU, as any other.
             sigmas: the three positive coefficients of the metric.
             K: the largest number of neighbours of a vertex, 1 <= K < V.
             kernel: "gaussian", "laplace", "cauchy" or "rectangular".
@@ -78,12 +80,12 @@ class GEGraph(Graph):
         if not isinstance(group, Group):
             raise TypeError(f"{name}: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
         elements = check_floating(f"{name}: elements", check_tensor(f"{name}: elements", elements, "(V, d)", 2))
-        elements = elements.detach().cpu().double()
+        elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64)
         metric, K, kernel = _checked_parameters(name, group, len(elements), sigmas, K, kernel)
         if centroid is not None:
             centroid = check_integer(f"{name}: centroid", centroid, 0, len(elements) - 1)
         edges = neighbor_edges(group, elements, metric, K, kernel, centroid, progress)
-        return GEGraph(group, elements, edges, metric, K, kernel, (len(elements), 1), centroid)
+        return GEGraph(group, elements.cpu(), edges, metric, K, kernel, (len(elements), 1), centroid)
 
     @property
     def group_element(self) -> tuple[Tensor, ...]:
@@ -138,13 +140,14 @@ class _SampledGraph(GEGraph):
         path_to_graph: str | os.PathLike[str] | None = None,
         kernel: str = "gaussian",
         *,
+        device: torch.device | str | None = None,
         progress: bool = False,
     ) -> None:
         group, full_size = self._group, self._checked_size(size)
         elements = group.uniform_sampling(*full_size[: len(self._axes)])
         metric, K, kernel = _checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
         centroid = _centroid(full_size)
-        build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid, progress)
+        build = partial(neighbor_edges, group, elements.to(device), metric, K, kernel, centroid, progress)
         if path_to_graph is None:
             edges = build()
         else:
@@ -172,6 +175,7 @@ class R2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -193,6 +197,7 @@ class SE2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -214,6 +219,7 @@ class S2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -235,6 +241,7 @@ class SO3GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:

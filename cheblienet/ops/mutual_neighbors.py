@@ -50,7 +50,7 @@ def mutual_neighbors(
         edge_index, edge_sqdist = torch.ops.cheblienet.mutual_neighbors(index, sqdist, limit, mailbox)
         return edge_index, edge_sqdist
 
-    return _progress.run(work, len(index), "edges" if progress else None)
+    return _progress.run(work, len(index), index.device, "edges" if progress else None)
 
 
 @torch.library.register_fake("cheblienet::mutual_neighbors")

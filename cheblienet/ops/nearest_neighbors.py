@@ -53,7 +53,7 @@ def nearest_neighbors(
         index, sqdist = torch.ops.cheblienet.nearest_neighbors(elements, metric, K, group.name, mailbox)
         return index, sqdist
 
-    return _progress.run(work, len(elements), "neighbours" if progress else None)
+    return _progress.run(work, len(elements), elements.device, "neighbours" if progress else None)
 
 
 @torch.library.register_fake("cheblienet::nearest_neighbors")

@@ -54,4 +54,20 @@ void dispatch_pack(int64_t channels, F&& f) {
   else f(std::integral_constant<int, 1>());
 }
 
+// The framework's sort along the last dimension, ascending: the values, and where each was.
+inline std::tuple<Tensor, Tensor> sorted(const Tensor& t) {
+  using torch::stable::detail::from;
+  StableIValue stack[] = {from(t), from(int64_t(-1)), from(false)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "", stack, TORCH_ABI_VERSION));
+  return {torch::stable::detail::to<Tensor>(stack[0]), torch::stable::detail::to<Tensor>(stack[1])};
+}
+
+// The flat positions (n, 1) int64 of what is not zero in a vector, ascending. Waits for the device.
+inline Tensor nonzero(const Tensor& t) {
+  using torch::stable::detail::from;
+  StableIValue stack[] = {from(t)};
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::nonzero", "", stack, TORCH_ABI_VERSION));
+  return torch::stable::detail::to<Tensor>(stack[0]);
+}
+
 }  // namespace cheblienet

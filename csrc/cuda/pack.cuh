@@ -51,7 +51,7 @@ struct FlatLaunch {
 };
 
 // One thread per item; fewer than 2^31 blocks for any tensor that fits a GPU.
-inline FlatLaunch flat_launch(int64_t items) {
+constexpr FlatLaunch flat_launch(int64_t items) {
   constexpr unsigned block = 256;
   return {static_cast<unsigned>((items + block - 1) / block), block};
 }

@@ -8,3 +8,18 @@
 #else
 #define CHEBLIENET_HD inline
 #endif
+
+namespace cheblienet {
+
+// A product that is rounded before it is added to: fused, a b - b a is not zero but the rounding of one product.
+template <class T>
+CHEBLIENET_HD T product(T a, T b) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(T) == sizeof(double)) return __dmul_rn(a, b);
+  else return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
+}  // namespace cheblienet

@@ -21,8 +21,10 @@ struct Quaternion {
 
   // conj(g) h. Equal arguments give an exact zero vector part: the products cancel in pairs.
   static CHEBLIENET_HD Quaternion relative(const Quaternion& g, const Quaternion& h) {
-    return {g.w * h.w + g.x * h.x + g.y * h.y + g.z * h.z, (g.w * h.x - g.x * h.w) + (g.z * h.y - g.y * h.z),
-            (g.w * h.y - g.y * h.w) + (g.x * h.z - g.z * h.x), (g.w * h.z - g.z * h.w) + (g.y * h.x - g.x * h.y)};
+    return {g.w * h.w + g.x * h.x + g.y * h.y + g.z * h.z,
+            (product(g.w, h.x) - product(g.x, h.w)) + (product(g.z, h.y) - product(g.y, h.z)),
+            (product(g.w, h.y) - product(g.y, h.w)) + (product(g.x, h.z) - product(g.z, h.x)),
+            (product(g.w, h.z) - product(g.z, h.w)) + (product(g.y, h.x) - product(g.x, h.y))};
   }
 
   // Where the rotation carries the pole e_z.

@@ -127,6 +127,28 @@ def test_elements_of_ones_own():
 
 
 @pytest.mark.parametrize(
+    ("graph_class", "size"),
+    [(R2GEGraph, (60, 50)), (SE2GEGraph, (16, 16, 6)), (S2GEGraph, (642,)), (SO3GEGraph, (642, 6))],
+)
+def test_a_gpu_finds_the_same_edges(graph_class, size):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA GPU here")
+    graph, found = graph_class(size, ISOTROPIC, 9), graph_class(size, ISOTROPIC, 9, device="cuda")
+    own = GEGraph.from_elements(graph.group, graph.elements.cuda(), ISOTROPIC, 9, centroid=graph.centroid_vertex)
+    for other in (found, own):
+        assert torch.equal(other.edge_index, graph.edge_index)
+        torch.testing.assert_close(other.edge_weight, graph.edge_weight)
+        assert {t.device.type for t in (other.edge_index, other.edge_sqdist, other.edge_weight, other.elements)} == {
+            "cpu"
+        }
+
+
+def test_the_device_of_the_search_changes_nothing_else():
+    graph = R2GEGraph((6, 5), ISOTROPIC, 8, device="cpu")
+    assert torch.equal(graph.edge_weight, R2GEGraph((6, 5), ISOTROPIC, 8).edge_weight)
+
+
+@pytest.mark.parametrize(
     ("build", "error", "message"),
     [
         (lambda: SE2GEGraph((8, 8, 6), ISOTROPIC, 384), ValueError, "SE2GEGraph: K: .* between 1 and 383, got 384"),
