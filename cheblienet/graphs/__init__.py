@@ -1,7 +1,8 @@
 """Graphs on samplings of groups, on chosen elements or from given edges, with their Laplacians and spectra."""
 
 from .graph import Graph
+from .legacy import load_original
 from .manifold import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
 from .subgraph import RandomSubGraph
 
-__all__ = ["GEGraph", "Graph", "R2GEGraph", "RandomSubGraph", "S2GEGraph", "SE2GEGraph", "SO3GEGraph"]
+__all__ = ["GEGraph", "Graph", "R2GEGraph", "RandomSubGraph", "S2GEGraph", "SE2GEGraph", "SO3GEGraph", "load_original"]

@@ -44,6 +44,7 @@ class ChebConv(nn.Module):
             self.bias = nn.Parameter(torch.full((out_channels,), 0.01))
         else:
             self.register_parameter("bias", None)
+        self._prepare_laplacian()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, V) -> (B, Cout, V). ValueError if the channels or the vertices are not the layer's."""
@@ -57,11 +58,14 @@ class ChebConv(nn.Module):
         return ops.chebyshev(x.transpose(1, 2), self.weight, laplacian, self.bias).transpose(1, 2)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Moves the layer and has the Laplacian ready where its weights are, before anything is compiled or captured."""
         moved = super()._apply(fn, recurse)
+        self._prepare_laplacian()
+        return moved
+
+    def _prepare_laplacian(self) -> None:
+        """Has the Laplacian ready where the weights are, before anything is compiled, exported or captured."""
         if self.weight.device.type != "meta":
             self.graph.laplacian_csr(self.weight.device, _values_dtype(self.weight.dtype))
-        return moved
 
     def extra_repr(self) -> str:
         return (

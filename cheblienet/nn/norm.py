@@ -1,9 +1,11 @@
 """Normalisation in the vertex-major memory format."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from .. import ops
+from .sync import global_statistics, world_size
 
 
 class VertexBatchNorm(nn.BatchNorm1d):
@@ -11,11 +13,21 @@ class VertexBatchNorm(nn.BatchNorm1d):
 
     A ReLU and a sum of their own would each read and write the whole signal once more. Parameters, buffers and their names
     are those of `nn.BatchNorm1d`.
+
+    Attributes:
+        synchronised: whether training uses the statistics of all processes' batches; see `convert_sync_batchnorm`.
+        process_group: those processes; None for all.
     """
+
+    synchronised = False
+    process_group: dist.ProcessGroup | None = None
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         """bn(x + residual), and its ReLU with `relu`: (B, C, V) -> (B, C, V)."""
         self._check_input_dim(x)
+        if self.training and self.synchronised and world_size(self.process_group) > 1:
+            y = self._over_processes(x if residual is None else x + residual)
+            return torch.relu(y) if relu else y
         if x.ndim == 2 or x.device.type != "cpu":
             y = self._framework(x if residual is None else x + residual)
             return torch.relu(y) if relu else y
@@ -40,8 +52,27 @@ class VertexBatchNorm(nn.BatchNorm1d):
             self._update_running_statistics(batch_mean, batch_var, x.shape[0] * x.shape[2])
         return y.transpose(1, 2)
 
+    def _over_processes(self, x: Tensor) -> Tensor:
+        """(x - mean) / sqrt(var + eps) weight + bias, with mean and var of all processes' batches, on any device."""
+        if x.ndim == 2:
+            return self._over_processes(x.unsqueeze(-1)).squeeze(-1)
+        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        mean, var, count = global_statistics(x.transpose(1, 2).to(statistics_dtype), self.process_group)
+        fixed_mean, fixed_var = mean.detach(), var.detach()
+        # The framework's kernel takes mean and variance for constants. Factors of value 1 and terms of value 0 on weight
+        # and bias carry their gradients.
+        weight = ((fixed_var + self.eps) / (var + self.eps)).sqrt()
+        bias = (fixed_mean - mean) / (fixed_var + self.eps).sqrt()
+        if self.weight is not None:
+            affine = self.weight.to(statistics_dtype)
+            weight, bias = weight * affine, bias * affine + self.bias.to(statistics_dtype)
+        if self.track_running_stats:
+            self._update_running_statistics(fixed_mean, fixed_var, count)
+        pixels = x.unsqueeze(-1)
+        return nn.functional.batch_norm(pixels, fixed_mean, fixed_var, weight, bias, eps=self.eps).squeeze(-1)
+
     @torch.no_grad()
-    def _update_running_statistics(self, mean: Tensor, var: Tensor, count: int) -> None:
+    def _update_running_statistics(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
         """As `nn.BatchNorm1d` does: an exponential average, or a cumulative one without a momentum; unbiased variance."""
         self.num_batches_tracked.add_(1)
         momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
@@ -58,3 +89,23 @@ class VertexBatchNorm(nn.BatchNorm1d):
         """Accepts the four-dimensional view of `_framework` beside what the base class does."""
         if input.ndim != 4 or input.shape[-1] != 1:
             super()._check_input_dim(input)
+
+
+def convert_sync_batchnorm(model: nn.Module, process_group: dist.ProcessGroup | None = None) -> nn.Module:
+    """Lets every `VertexBatchNorm` of `model` train with the statistics of the batches of all processes.
+
+    `torch.nn.SyncBatchNorm.convert_sync_batchnorm` is not for them: its layers know neither the residual sum nor the ReLU.
+    This works on every device with every backend that reduces there, such as gloo on the CPU. Other normalisation layers
+    stay as they are. Parameters and the state dict do not change.
+
+    Args:
+        model: changed in place.
+        process_group: the processes that share their statistics; None for all.
+
+    Returns:
+        `model`.
+    """
+    for module in model.modules():
+        if isinstance(module, VertexBatchNorm):
+            module.synchronised, module.process_group = True, process_group
+    return model

@@ -21,9 +21,9 @@ class _VertexPool(nn.Module):
     rowptr: Tensor
     entry: Tensor
 
-    def __init__(self, table: Tensor | None, num_vertices: int, reduction: str) -> None:
+    def __init__(self, table: Tensor | None, num_vertices: int, reduction: str, argument: str = "reduction") -> None:
         super().__init__()
-        self.reduction = check_choice(f"{type(self).__name__}: reduction", reduction, REDUCTIONS)
+        self.reduction = check_choice(f"{type(self).__name__}: {argument}", reduction, REDUCTIONS)
         self.num_vertices = num_vertices
         self.identity = table is None
         if table is not None:
@@ -90,7 +90,7 @@ class SE2SpatialUnpool(_VertexPool):
         k = check_integer("SE2SpatialUnpool: kernel_size", kernel_size, 1)
         source = torch.arange(nx * ny).view(ny, nx).repeat_interleave(k, 0).repeat_interleave(k, 1)
         table = _over_orientations(source.reshape(-1, 1), nx * ny, ntheta)
-        super().__init__(table if k > 1 else None, nx * ny * ntheta, expansion)
+        super().__init__(table if k > 1 else None, nx * ny * ntheta, expansion, "expansion")
 
 
 def _icosphere_level(owner: str, kernel_size: int, num_sphere: int) -> int:
@@ -138,7 +138,7 @@ class SO3SpatialUnpool(_VertexPool):
         table = None
         if kernel_size == 2:
             table = _over_orientations(icosphere.unpooling_index(level + 1), num_sphere, nalpha)
-        super().__init__(table, num_sphere * nalpha, expansion)
+        super().__init__(table, num_sphere * nalpha, expansion, "expansion")
 
 
 class SO3OrientationPool(_VertexPool):

@@ -47,7 +47,7 @@ def gather_index(index: Tensor, num_vertices: int) -> GatherIndex:
             f"gather_index: index: expected a member for each output, got none for {int(empty.int().argmax())}"
         )
     named = index.flatten()
-    entry = torch.argsort(named, stable=True)[int((named < 0).sum()) :]
+    entry = torch.argsort(named, stable=True)[int((named < 0).sum()) :].clone()
     rowptr = torch.searchsorted(named[entry], torch.arange(num_vertices + 1, device=index.device))
     return GatherIndex(index.contiguous(), rowptr, entry)
 

@@ -1,12 +1,12 @@
-"""The networks of the paper (arXiv:2111.12139, section 4 and its appendix)."""
+"""The wide residual network for images (arXiv:2111.12139, section 4 and its appendix)."""
 
 from torch import Tensor, nn
 
-from .._checks import check_integer
-from ..graphs import Graph
-from .blocks import NetworkBlock, ResidualBlock
-from .conv import ChebConv
-from .pool import GlobalPool, SE2SpatialPool
+from ..._checks import check_integer
+from ...graphs import Graph
+from ..blocks import NetworkBlock, ResidualBlock
+from ..conv import ChebConv
+from ..pool import GlobalPool, SE2SpatialPool
 
 
 class WideResSE2GEChebNet(nn.Module):
@@ -71,8 +71,3 @@ class WideResSE2GEChebNet(nn.Module):
         out = self.pool2_1(self.block2(self.conv(x)))
         out = self.pool1_0(self.block1(out))
         return self.logsoftmax(self.fc(self.globalpool(self.block0(out))))
-
-
-def capacity(model: nn.Module) -> int:
-    """The number of trainable parameters."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,134 @@
+"""Graphs from the files in which the original package keeps them.
+
+A folder holds a file HASH_NAME.pt for each tensor of a graph, among them vertex_index, edge_index, edge_sqdist and
+edge_weight. HASH is the SHA-256 of the graph's parameters as Python prints them, so that a size given as a list and as a
+tuple have different files; both are looked for.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .._checks import check_choice, check_integer, check_sigmas
+from .edges import KERNELS, Edges
+from .graph import Graph
+from .manifold import GEGraph, _centroid, _SampledGraph
+
+_Sampled = TypeVar("_Sampled", bound=_SampledGraph)
+
+
+def load_original(
+    kind: type[_Sampled],
+    size: Sequence[int],
+    sigmas: Sequence[float],
+    K: int,
+    path_to_graph: str | os.PathLike[str],
+    kernel: str = "gaussian",
+) -> _Sampled:
+    """The graph that the original package made of these arguments and keeps in `path_to_graph`.
+
+    Its edges, distances and weights are taken as they are, so networks trained on it give the results they had. Graphs
+    built here have other edges; README says why. Only tensors are read, never pickled code.
+
+    Args:
+        kind: R2GEGraph, SE2GEGraph, S2GEGraph or SO3GEGraph.
+        size, sigmas, K, kernel: as the original was given them, with the same numbers: 1 and 1.0 are two files.
+        path_to_graph: the folder.
+
+    Raises:
+        FileNotFoundError: naming the file that is missing.
+        TypeError: if `kind` is none of the four.
+        ValueError: for arguments that no graph of this kind has, or naming the file that is damaged, holds no tensor or
+            not that of an undirected graph of this size with weights of at least 0.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, _SampledGraph) and hasattr(kind, "_group")):
+        raise TypeError(f"load_original: kind: expected a graph class such as SE2GEGraph, got {kind!r}")
+    prefix = find_original(kind._group.name, size, sigmas, K, path_to_graph, kernel)
+    if prefix is None:
+        missing = _candidates(kind._group.name, size, sigmas, K, path_to_graph, kernel)[0]
+        raise FileNotFoundError(f"{missing}_edge_index.pt: no file of this graph, nor under another spelling of it")
+    graph = kind.__new__(kind)
+    set_original(graph, prefix, size, sigmas, K, kernel)
+    return graph
+
+
+def find_original(
+    manifold: str,
+    size: Sequence[int],
+    sigmas: Sequence[float],
+    K: int,
+    path_to_graph: str | os.PathLike[str],
+    kernel: str = "gaussian",
+) -> Path | None:
+    """What the names of this graph's files begin with, up to "_edge_index.pt"; None if there is no such file."""
+    candidates = _candidates(manifold, size, sigmas, K, path_to_graph, kernel)
+    return next((prefix for prefix in candidates if _file(prefix, "edge_index").exists()), None)
+
+
+def set_original(
+    graph: _SampledGraph, prefix: Path, size: Sequence[int], sigmas: Sequence[float], K: int, kernel: str
+) -> None:
+    """Initialises `graph` with these arguments and the edges from the files that begin with `prefix`."""
+    name, group = type(graph).__name__, graph._group
+    full_size = graph._checked_size(size)
+    elements = group.uniform_sampling(*full_size[: len(graph._axes)])
+    metric = check_sigmas(f"{name}: sigmas", sigmas)
+    K = check_integer(f"{name}: K", K, 1)
+    check_choice(f"{name}: kernel", kernel, KERNELS)
+    edges = _load_edges(prefix, len(elements))
+    GEGraph.__init__(graph, group, elements, edges, metric, K, kernel, full_size, _centroid(full_size))
+
+
+def _candidates(
+    manifold: str,
+    size: Sequence[int],
+    sigmas: Sequence[float],
+    K: int,
+    path_to_graph: str | os.PathLike[str],
+    kernel: str,
+) -> list[Path]:
+    """Prefixes for the arguments as they are and with lists and tuples in each other's place, without repetitions."""
+    texts = [
+        f"{manifold}-{a}-{K}-{b}-{kernel}"
+        for a in (size, list(size), tuple(size))
+        for b in (sigmas, tuple(sigmas), list(sigmas))
+    ]
+    return [Path(path_to_graph) / hashlib.sha256(text.encode()).hexdigest() for text in dict.fromkeys(texts)]
+
+
+def _load_edges(prefix: Path, num_vertices: int) -> Edges:
+    index = _load_tensor(prefix, "vertex_index")
+    if not torch.equal(index, torch.arange(num_vertices)):
+        raise ValueError(
+            f"{_file(prefix, 'vertex_index')}: expected the vertices 0 to {num_vertices - 1} of this sampling, "
+            f"got {index.dtype} of shape {tuple(index.shape)}"
+        )
+    edge_index, sqdist, weight = (_load_tensor(prefix, name) for name in Edges._fields)
+    try:
+        graph = Graph(edge_index, weight, num_vertices, edge_sqdist=sqdist)
+    except (TypeError, ValueError) as error:
+        name = next((name for name in Edges._fields if f" {name}:" in str(error)), "edge_index")
+        raise ValueError(f"{_file(prefix, name)}: {error}") from error
+    return Edges(graph.edge_index, graph.edge_sqdist, graph.edge_weight)
+
+
+def _load_tensor(prefix: Path, name: str) -> Tensor:
+    path = _file(prefix, name)
+    try:
+        tensor = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise type(error)(f"{path}: {error.strerror or error}") from error
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise ValueError(f"{path}: expected a tensor, cannot be read: {error}") from error
+    if not isinstance(tensor, Tensor):
+        raise ValueError(f"{path}: expected a tensor, got {type(tensor).__name__}")
+    return tensor
+
+
+def _file(prefix: Path, name: str) -> Path:
+    return prefix.with_name(f"{prefix.name}_{name}.pt")
