@@ -151,6 +151,7 @@ def _from_torchvision(name: str, folder: Path, train: bool) -> tuple[Tensor, Ten
         stl = STL10(folder, split="test" if train else "train", download=True)
         return torch.from_numpy(stl.data), torch.from_numpy(stl.labels).long()
     except (OSError, RuntimeError, ValueError, AssertionError) as error:
+        reason = " ".join(str(error).split())
         raise FileNotFoundError(
-            f"{name}: not usable in {folder}, and not downloaded: {error}. Put {_WHAT_TO_PUT[name].format(folder)}"
+            f"{name}: not usable in {folder}, and not downloaded: {reason}. Put {_WHAT_TO_PUT[name].format(folder)}"
         ) from error

@@ -10,6 +10,8 @@ import torch
 from ignite.handlers import DiskSaver
 from torch import Tensor
 
+CHECKPOINT = "checkpoint.pt"
+
 # To be raised when the content changes.
 _FORMAT = 1
 _CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer", "scheduler", "generators"}

@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from .checkpoint import load_checkpoint, restore_generators, save_checkpoint
+from ..nn import convert_sync_batchnorm
+from .checkpoint import CHECKPOINT, load_checkpoint, restore_generators, save_checkpoint
 from .interrupt import StopRequest
 from .metrics import LossFunction
 from .options import Options
@@ -95,12 +96,10 @@ class _Run:
     def __init__(self, task: Task, options: Options) -> None:
         self.task, self.options = task, options
         self.config = dict(options.config or {})
-        self.path = options.out / "checkpoint.pt"
+        self.path = options.out / CHECKPOINT
         self.report, self.stop = Report(), StopRequest()
         self.model = task.model
         if options.sync_bn:
-            from ..nn import convert_sync_batchnorm
-
             self.model = convert_sync_batchnorm(self.model)
         if options.compile:
             self.model.compile()
@@ -156,7 +155,9 @@ class _Run:
             trainer.add_event_handler(Events.ITERATION_STARTED, lambda: task.before_step())
         if task.scheduler is not None:
             trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: task.scheduler.step())
-        Frequency(output_transform=lambda output: output[1]).attach(trainer, "samples/s", every)
+        self.frequency = Frequency(output_transform=lambda output: output[1])
+        trainer.add_event_handler(Events.EPOCH_STARTED, self.frequency.started)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self.frequency.iteration_completed)
         trainer.add_event_handler(every, self._report_step)
         if idist.get_rank() == 0:
             bar = ProgressBar(desc="Training", disable=None)
@@ -208,9 +209,9 @@ class _Run:
             raise FloatingPointError(
                 f"the loss is {loss} at iteration {state.iteration}; {self.path} is of an earlier one"
             )
-        state.metrics["loss"] = loss
-        rate = float(state.metrics["samples/s"])
-        self.records.add(state.iteration, state.epoch, {"train_loss": loss, "samples_per_second": rate})
+        rate = self.frequency.compute()
+        state.metrics.update({"loss": loss, "samples/s": rate})
+        self.records.add(state.iteration, state.epoch, {"train_loss": loss, "samples_per_second": round(rate, 3)})
 
     def _evaluate(self) -> None:
         """Evaluates all test sets and adds a row, unless a signal comes between or the row exists."""

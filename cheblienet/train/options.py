@@ -12,6 +12,7 @@ import ignite.distributed as idist
 import torch
 
 from .._checks import check_integer
+from .checkpoint import CHECKPOINT
 
 # Flags that say where and how long a run goes, not what it computes: a resumed run may change them.
 _NOT_COMPARED = (
@@ -108,6 +109,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[Options]:
     """The options of each of `num_experiments` runs. With several, each has a folder of its own in `out`.
 
+    With `resume`, runs after the first that have no checkpoint start anew: the former program did not come to them.
+
     Args:
         args: the parsed flags.
         settings: what else defines a run, such as the graphs' parameters.
@@ -115,21 +118,23 @@ def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[O
     count = check_integer("num_experiments", args.num_experiments, 1)
     flags = {key: value for key, value in vars(args).items() if key not in _NOT_COMPARED}
     keep = Path(args.path_to_model or args.out / "models") if getattr(args, "save_models", False) else None
+    device = choose_device(args.device, args.cuda)
     runs = []
     for k in range(count):
         part = Path() if count == 1 else Path(str(k + 1))
         seed = args.seed + k
+        resume = args.resume and (k == 0 or (args.out / part / CHECKPOINT).exists())
         runs.append(
             Options(
                 out=args.out / part,
                 max_epochs=args.max_epochs,
                 batch_size=args.batch_size,
-                device=choose_device(args.device, args.cuda),
+                device=device,
                 seed=seed,
                 amp=args.amp,
                 compile=args.compile,
                 sync_bn=args.sync_bn,
-                resume=args.resume,
+                resume=resume,
                 workers=args.workers,
                 log=args.log,
                 models=None if keep is None else keep / part,

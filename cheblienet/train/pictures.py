@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..graphs import S2GEGraph
@@ -53,27 +54,32 @@ def draw_confusion(matrices: Mapping[str, Tensor], classes: Sequence[str], path:
         display = ConfusionMatrixDisplay(shares.numpy(), display_labels=classes)
         display.plot(ax=axes, cmap="Blues", values_format=".2f", colorbar=False, text_kw={"fontsize": "small"})
         axes.set_title(name.replace("_", " "))
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
 def draw_globe(graph: S2GEGraph, maps: Mapping[str, Tensor], classes: Sequence[str], path: Path) -> None:
     """Classes of the vertices of an icosphere, each of `maps` (V,) as a world map in Mollweide's equal-area projection."""
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    x, y, z = (axis.numpy() for axis in graph.cartesian_pos())
-    longitude, latitude = np.arctan2(y, x), np.arcsin(z.clip(-1, 1))
+    # Every point of the map has the class of the nearest vertex.
+    longitude, latitude = np.meshgrid(np.linspace(-np.pi, np.pi, 721), np.linspace(-np.pi / 2, np.pi / 2, 361))
+    x, y = np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude)
+    vertices = cKDTree(torch.stack(graph.cartesian_pos(), -1).numpy())
+    nearest = vertices.query(np.stack([x, y, np.sin(latitude)], -1))[1]
+
     figure = Figure(figsize=(7 * len(maps), 4.2), layout="constrained")
-    # A map of width 7 has 2 / pi of it, a square of 4.4 by 4.4 inches of 72 points, for its V vertices.
-    size = 2 * (4.4 * 72) ** 2 / graph.num_vertices
+    colors = _COLORS[: len(classes)]
     for k, (name, labels) in enumerate(maps.items()):
         axes = figure.add_subplot(1, len(maps), k + 1, projection="mollweide")
-        for label in range(len(classes)):
-            chosen = (torch.as_tensor(labels) == label).numpy()
-            axes.scatter(longitude[chosen], latitude[chosen], s=size, c=_COLORS[label % len(_COLORS)], linewidths=0)
+        image = labels.numpy()[nearest]
+        axes.pcolormesh(
+            longitude, latitude, image, cmap=ListedColormap(colors), vmin=-0.5, vmax=len(colors) - 0.5, rasterized=True
+        )
         axes.set_title(name)
         axes.set(xticklabels=[], yticklabels=[])
         axes.grid(alpha=0.3)
-    legend = [Patch(color=color, label=name) for color, name in zip(_COLORS, classes, strict=False)]
+    legend = [Patch(color=color, label=name) for color, name in zip(colors, classes, strict=True)]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(classes))
     figure.savefig(path, dpi=150)

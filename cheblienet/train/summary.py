@@ -12,7 +12,7 @@ from .pictures import can_draw, draw_confusion, draw_curves
 
 
 def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], folders: Sequence[Path]) -> None:
-    """Prints one table, a row for each test set, and draws every run's curves and confusion matrices in its folder.
+    """Prints one table, a column for each test set, and draws every run's curves and confusion matrices in its folder.
 
     Several runs give means and standard deviations. Only the first process does so; without matplotlib there are no
     pictures.
@@ -44,17 +44,15 @@ def exit_status(reports: Sequence[Report]) -> int:
 
 
 def _table(runs: Sequence[dict[str, float]]) -> str:
-    """A row for each test set and a column for each metric; their names are joined as SET_METRIC in `runs`."""
+    """A row for each metric and a column for each test set; their names are joined as SET_METRIC in `runs`."""
     sets = list(dict.fromkeys(name.removesuffix("_loss") for name in runs[0] if name.endswith("_loss")))
-    columns = list(
-        dict.fromkeys(name.removeprefix(f"{s}_") for s in sets for name in runs[0] if name.startswith(f"{s}_"))
-    )
-    lines = [f"{'':16}" + "".join(f"{column:>16}" for column in columns)]
-    for name in sets:
+    metrics = dict.fromkeys(name.removeprefix(f"{s}_") for s in sets for name in runs[0] if name.startswith(f"{s}_"))
+    lines = [f"{'':12}" + "".join(f"{name:>18}" for name in sets)]
+    for metric in metrics:
         cells = []
-        for column in columns:
-            values = [run[f"{name}_{column}"] for run in runs]
+        for name in sets:
+            values = [run[f"{name}_{metric}"] for run in runs]
             spread = f" ± {np.std(values):.4f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.4f}{spread}")
-        lines.append(f"{name:16}" + "".join(f"{cell:>16}" for cell in cells))
+        lines.append(f"{metric:12}" + "".join(f"{cell:>18}" for cell in cells))
     return "\n".join(lines)

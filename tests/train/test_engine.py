@@ -212,11 +212,11 @@ def test_tensorboard_files_hold_the_rows(tmp_path):
     assert [event.step for event in events.Scalars("test_accuracy")] == [5, 10, 15]
 
 
-def test_half_a_last_line_of_metrics_is_dropped(tmp_path, whole):
+def test_rows_beyond_the_checkpoint_and_half_a_line_are_dropped(tmp_path, whole):
     task = make_task(lambda step: step == 7 and os.kill(os.getpid(), signal.SIGINT))
     fit(task, make_options(tmp_path))
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"iteration": 8, "epo')
+        file.write('{"iteration": 8, "epoch": 2, "train_loss": 9.0}\n{"iteration": 9, "epo')
     report = fit(make_task(), make_options(tmp_path, resume=True))
     assert content(report.rows) == content(whole[1].rows)
 

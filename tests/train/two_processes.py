@@ -10,7 +10,7 @@ from torch.nn.functional import nll_loss
 from torch.utils.data import TensorDataset
 
 from cheblienet.graphs import R2GEGraph
-from cheblienet.nn import ChebConv
+from cheblienet.nn import ChebConv, VertexBatchNorm
 from cheblienet.train import Options, Task, fit, segmentation_metrics
 from cheblienet.train.options import processes
 
@@ -18,9 +18,11 @@ GRAPH = R2GEGraph((4, 4), (1.0, 1.0, 1.0), 4)
 
 
 def run(out, max_epochs=2, resume=False):
-    """A network without batch statistics; 5 test samples, which two processes cannot share evenly."""
+    """Batch statistics over the processes; 5 test samples, which two processes cannot share evenly."""
     torch.manual_seed(0)
-    model = nn.Sequential(ChebConv(2, 4, 2, GRAPH), nn.ReLU(), ChebConv(4, 3, 2, GRAPH), nn.LogSoftmax(1))
+    model = nn.Sequential(
+        ChebConv(2, 4, 2, GRAPH), VertexBatchNorm(4), nn.ReLU(), ChebConv(4, 3, 2, GRAPH), nn.LogSoftmax(1)
+    )
     data = TensorDataset(torch.randn(14, 2, 16), torch.randint(3, (14, 16)))
     test = TensorDataset(torch.randn(5, 2, 16), torch.randint(3, (5, 16)))
     task = Task(
@@ -32,7 +34,7 @@ def run(out, max_epochs=2, resume=False):
         test_sets={"test": test},
         metrics=lambda: segmentation_metrics(("bg", "tc", "ar"), nll_loss),
     )
-    return fit(task, Options(Path(out), max_epochs, 4, torch.device("cpu"), resume=resume))
+    return fit(task, Options(Path(out), max_epochs, 4, torch.device("cpu"), sync_bn=True, resume=resume))
 
 
 if __name__ == "__main__":
