@@ -1,9 +1,30 @@
-"""`python -m cheblienet`: what was built and what it runs on."""
+"""`python -m cheblienet`: what was built and what it runs on; with a command, what the command does."""
+
+import argparse
+import sys
 
 from . import build_info
+from .cli import climatenet
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m cheblienet", description="Without a command: what was built and what it runs on."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in (climatenet,):
+        command.add_parser(commands)
+    parser.set_defaults(run=_print_build_info)
+    arguments = parser.parse_args()
+    try:
+        arguments.run(arguments)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def _print_build_info(_: argparse.Namespace) -> None:
     for name, value in build_info().items():
         print(f"{name + ':':20}{value}")
 

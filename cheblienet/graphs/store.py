@@ -1,10 +1,8 @@
 """Cache files of edges: one per graph, found by its parameters, replaced when they do not hold what they should."""
 
-import contextlib
 import hashlib
 import json
 import os
-import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .._files import replacing
 from .edges import Edges
 
 # To be raised when the same parameters come to mean other edges: a new sampling, metric or file layout.
@@ -81,14 +80,6 @@ def _check(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) ->
 
 
 def _save(path: Path, key: str, edges: Edges) -> None:
-    """Writes beside `path` and renames, so that no other process ever sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            np.savez(file, key=np.array(key), **{name: tensor.numpy() for name, tensor in edges._asdict().items()})
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with replacing(path) as file:
+        np.savez(file, key=np.array(key), **{name: tensor.numpy() for name, tensor in edges._asdict().items()})

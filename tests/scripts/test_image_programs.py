@@ -10,7 +10,8 @@ import pytest
 import torch
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-SMALL = ["--dataset", "digits", "--subset", "24", "--batch_size", "8", "--max_epochs", "1", "--res_depth", "1", "--widen_factor", "1", "--log", "none"]
+SMALL = ["--dataset", "digits", "--subset", "24", "--batch_size", "8", "--max_epochs", "1", "--log", "none"]
+SMALL += ["--res_depth", "1", "--widen_factor", "1"]
 
 
 def load(name):

@@ -1,0 +1,194 @@
+import json
+from itertools import chain, combinations
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from cheblienet.data import (
+    ARTC_MEAN,
+    ARTC_STD,
+    CHANNELS,
+    CLASSES,
+    ArtcDataset,
+    Statistics,
+    artc_splits,
+    load_statistics,
+    save_statistics,
+    split_by_date,
+    statistics,
+)
+from cheblienet.data.synthetic import write_synthetic_artc
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    """A folder of ten synthetic states on the icosphere of level 2, and their names."""
+    folder = tmp_path_factory.mktemp("artc")
+    return folder, write_synthetic_artc(folder, 10, level=2, seed=0)
+
+
+def write(folder, name="data-2106-01-01-00-1-mesh.npz", **changes):
+    labels = np.zeros((3, 42), dtype=bool)
+    labels[1] = True
+    np.savez(folder / name, **{"data": np.ones((16, 42)), "labels": labels, **changes})
+
+
+def test_items(states):
+    folder, names = states
+    dataset = ArtcDataset(folder)
+    assert len(dataset) == 10
+    assert dataset.names == tuple(names)
+    assert dataset.num_vertices == 162
+    x, y = dataset[3]
+    with np.load(folder / names[3]) as archive:
+        np.testing.assert_array_equal(x, archive["data"])
+        np.testing.assert_array_equal(y, archive["labels"].argmax(0))
+    assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
+    assert set(torch.cat([y for _, y in dataset]).tolist()) == {0, 1, 2}
+
+
+def test_normalised_items_of_some_names(states):
+    folder, names = states
+    dataset = ArtcDataset(folder, names[4:6], ARTC_MEAN, ARTC_STD)
+    expected = (ArtcDataset(folder)[5][0] - torch.tensor(ARTC_MEAN)[:, None]) / torch.tensor(ARTC_STD)[:, None]
+    torch.testing.assert_close(dataset[1][0], expected)
+    x, y = next(iter(DataLoader(dataset, batch_size=2)))
+    assert (x.shape, y.shape) == ((2, 16, 162), (2, 162))
+
+
+def test_statistics_are_those_of_all_values(states, tmp_path):
+    folder, names = states
+    values = statistics(folder, names[:7])
+    everything = torch.cat([x for x, _ in ArtcDataset(folder, names[:7])], 1).double()
+    torch.testing.assert_close(torch.tensor(values.mean), everything.mean(1).float(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(torch.tensor(values.std), everything.std(1, correction=0).float(), rtol=1e-6, atol=0)
+    normalised = torch.cat([x for x, _ in ArtcDataset(folder, names[:7], *values)], 1)
+    assert normalised.mean(1).abs().max() < 1e-3
+    assert (normalised.std(1) - 1).abs().max() < 1e-3
+    save_statistics(tmp_path / "statistics.json", values)
+    assert load_statistics(tmp_path / "statistics.json") == values
+    assert [path.name for path in tmp_path.iterdir()] == ["statistics.json"]
+
+
+def test_statistics_do_not_cancel(tmp_path):
+    for number in range(2):
+        write(tmp_path, f"data-{number}-mesh.npz", data=np.full((16, 42), 1e5 + 0.125 * number, dtype=np.float32))
+    values = statistics(tmp_path)
+    assert values == Statistics((1e5 + 0.0625,) * 16, (0.0625,) * 16)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", json.dumps({"channels": CHANNELS, "mean": [0], "std": [1]})])
+def test_damaged_statistics_name_the_file(tmp_path, content):
+    (tmp_path / "statistics.json").write_text(content)
+    with pytest.raises(ValueError, match=r"statistics\.json: not a file of channel statistics"):
+        load_statistics(tmp_path / "statistics.json")
+
+
+def test_published_constants():
+    assert CLASSES == ("background", "tropical cyclone", "atmospheric river")
+    assert len(CHANNELS) == len(ARTC_MEAN) == len(ARTC_STD) == 16
+    # Surface pressure and 200 hPa temperature in their places.
+    assert ARTC_MEAN[CHANNELS.index("PS")] == 9.83474609e04
+    assert ARTC_STD[CHANNELS.index("T200")] == 9.7163849
+    assert ARTC_STD[CHANNELS.index("ZBOT")] == 4.2128639
+
+
+def test_splits_by_lists(states, tmp_path):
+    folder, names = states
+    splits = artc_splits(folder)
+    assert {split: len(part) for split, part in splits.items()} == {"train": 7, "val": 1, "test": 2}
+    assert sorted(chain(*splits.values())) == sorted(names)
+    with pytest.raises(FileNotFoundError, match=r"train_split\.txt: expected a list of file names here"):
+        artc_splits(tmp_path)
+    for split, listed in {"train": "a.npz\nb.npz", "val": "c.npz", "test": "b.npz"}.items():
+        (tmp_path / f"{split}_split.txt").write_text(listed)
+    with pytest.raises(ValueError, match=r"b\.npz is both in train_split\.txt and in test_split\.txt"):
+        artc_splits(tmp_path)
+    for wrong in ("", "a.npz\na.npz", "../a.npz", "a.csv"):
+        (tmp_path / "val_split.txt").write_text(wrong)
+        with pytest.raises(ValueError, match=r"val_split\.txt: expected names of npz files"):
+            artc_splits(tmp_path)
+
+
+def test_dates_are_never_divided():
+    names = [
+        f"data-20{day // 28:02}-03-{day % 28 + 1:02}-01-1_{mask}-mesh.npz" for day in range(200) for mask in range(3)
+    ]
+    parts = split_by_date(names, (0.7, 0.1, 0.2), seed=3)
+    assert [len(part) for part in parts] == [420, 60, 120]
+    assert sorted(chain(*parts)) == sorted(names)
+    days = [{name[5:15] for name in part} for part in parts]
+    assert not any(one & other for one, other in combinations(days, 2))
+    # Neither the order of the names nor another process changes the parts; the seed does.
+    assert [set(part) for part in split_by_date(names[::-1], (0.7, 0.1, 0.2), seed=3)] == [set(part) for part in parts]
+    assert sorted(days[1])[:2] == ["2000-03-07", "2001-03-01"]
+    assert split_by_date(names, (0.7, 0.1, 0.2), seed=4) != parts
+    for fractions in ((0.5, 0.4), (1.2, -0.2), ()):
+        with pytest.raises(ValueError, match="fractions: expected positive numbers with sum 1"):
+            split_by_date(names, fractions, seed=0)
+    with pytest.raises(ValueError, match="names: expected dates for 2 parts"):
+        split_by_date(names[:3], (0.5, 0.5), seed=0)
+    with pytest.raises(ValueError, match="expected names with a date YYYY-MM-DD, got 'mesh.npz'"):
+        split_by_date(["mesh.npz"], (1.0,), seed=0)
+
+
+def test_missing_files_say_what_belongs_where(states, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected states on the icosphere here, files data-\*-mesh\.npz"):
+        ArtcDataset(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere: expected states"):
+        ArtcDataset(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"absent\.npz and 1 more is not there"):
+        ArtcDataset(states[0], [states[1][0], "absent.npz", "lost.npz"])
+    with pytest.raises(TypeError, match="names: expected a sequence"):
+        ArtcDataset(states[0], states[1][0])
+
+
+def test_normalisation_is_checked(states):
+    for mean, std, message in (
+        (ARTC_MEAN, None, "mean, std: expected both"),
+        (ARTC_MEAN[:3], ARTC_STD, "mean: expected 16 finite numbers"),
+        (ARTC_MEAN, (float("nan"),) * 16, "std: expected 16 finite numbers"),
+        (ARTC_MEAN, (0.0, *ARTC_STD[1:]), "std: expected positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ArtcDataset(states[0], None, mean, std)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": np.ones((15, 42))}, r"data: expected floats of shape \(16, V\), got float64 \(15, 42\)"),
+        ({"data": np.ones((16, 42), dtype=int)}, "data: expected floats"),
+        ({"data": np.ones((16, 41))}, "vertices of an icosphere, such as 12 or 42, got 41"),
+        ({"data": np.full((16, 42), np.nan)}, "expected finite numbers, got TMQ"),
+        ({"data": np.array([[{}]])}, "not a readable npz file"),
+        ({"labels": np.ones((3, 42))}, "exactly one class"),
+        ({"labels": np.full((3, 42), 1 / 3)}, "exactly one class"),
+        ({"labels": np.zeros(42)}, r"labels: expected numbers or booleans of shape \(3, 42\), got float64 \(42,\)"),
+    ],
+)
+def test_other_contents_name_the_file(tmp_path, changes, message):
+    write(tmp_path, **changes)
+    with pytest.raises(ValueError, match=rf"data-2106-01-01-00-1-mesh\.npz: .*{message}"):
+        ArtcDataset(tmp_path)
+
+
+def test_damaged_files_are_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "data-2106-01-01-00-1-mesh.npz"
+    whole = path.read_bytes()
+    flipped = whole.replace(np.float64(1).tobytes(), np.float64(2).tobytes(), 1)
+    for damaged in (whole[: len(whole) // 2], flipped, b"", b"not an archive"):
+        assert damaged != whole
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"mesh\.npz: not a readable npz file with data and labels"):
+            ArtcDataset(tmp_path)
+
+
+def test_levels_are_not_mixed(tmp_path):
+    write(tmp_path, "a-mesh.npz")
+    write(tmp_path, "b-mesh.npz", data=np.ones((16, 12)), labels=np.eye(3)[:, [0] * 12])
+    with pytest.raises(ValueError, match=r"b-mesh\.npz: expected 42 vertices, as in a-mesh\.npz, got 12"):
+        ArtcDataset(tmp_path)[1]
