@@ -1,14 +1,14 @@
 """What a run reports: rows of a file, and TensorBoard or Weights & Biases."""
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
 
 from .._checks import check_choice
+from .._files import replacing
 
 
 class Records:
@@ -31,9 +31,7 @@ class Records:
             return
         path = out / "metrics.jsonl"
         self.rows = [row for row in _read(path) if row["iteration"] <= iteration] if iteration else []
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
-        os.replace(temporary, path)
+        write_rows(path, self.rows)
         self._file = path.open("a", buffering=1)
         if log == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
@@ -66,6 +64,12 @@ class Records:
             self._tensorboard.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object per line, atomically."""
+    with replacing(path) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -1,11 +1,8 @@
 """Hyper-parameter searches on images, by optuna."""
 
 import argparse
-import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -20,6 +17,7 @@ from ..graphs import Graph
 from .classification import LiftImages, add_image_arguments, image_task
 from .engine import fit
 from .options import Options, add_arguments, choose_device
+from .records import write_rows
 
 _VALIDATION_SHARE = 0.3
 
@@ -101,15 +99,11 @@ def run_sweep(args: argparse.Namespace, side: int, channels: int, build: Build) 
     try:
         study.optimize(objective, n_trials=remaining)
     finally:
-        _write_trials(study, args.out / "trials.jsonl")
+        write_rows(
+            args.out / "trials.jsonl",
+            ({"trial": t.number, "state": t.state.name, "accuracy": t.value, **t.params} for t in study.trials),
+        )
     best = study.best_trial
     print(f"\n{args.dataset}: best of {len(study.trials)} trials is {best.number}, accuracy {best.value:.4f}")
     print("\n".join(f"  {name} = {value}" for name, value in best.params.items()))
     return study
-
-
-def _write_trials(study: optuna.Study, path: Path) -> None:
-    rows = [{"trial": t.number, "state": t.state.name, "accuracy": t.value, **t.params} for t in study.trials]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    os.replace(temporary, path)
