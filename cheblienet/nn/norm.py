@@ -95,8 +95,8 @@ def convert_sync_batchnorm(model: nn.Module, process_group: dist.ProcessGroup | 
     """Lets every `VertexBatchNorm` of `model` train with the statistics of the batches of all processes.
 
     `torch.nn.SyncBatchNorm.convert_sync_batchnorm` is not for them: its layers know neither the residual sum nor the ReLU.
-    This works on every device with every backend that reduces there, such as gloo on the CPU. Other normalisation layers
-    stay as they are. Parameters and the state dict do not change.
+    Here all is done by operations of the framework and one kind of collective, a sum, so no device or backend is
+    presumed. Other normalisation layers stay as they are. Parameters and the state dict do not change.
 
     Args:
         model: changed in place.

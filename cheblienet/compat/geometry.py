@@ -1,0 +1,51 @@
+"""The original's functions on groups, in matrices and separate coordinates, by the groups of this package."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..groups import GROUPS, Group
+from ..groups.base import rotation_z
+
+
+def _functions(group: Group) -> dict[str, Callable[..., Any]]:
+    def uniform_sampling(*size: int) -> tuple[Tensor, ...]:
+        return group.uniform_sampling(*size).float().unbind(-1)
+
+    def matrix(*coordinates: Tensor, device: Any = None) -> Tensor:
+        return group.matrix(torch.stack(coordinates, -1)).to(device)
+
+    def element(G: Tensor) -> tuple[Tensor, ...]:
+        return group.element(G).unbind(-1)
+
+    def log(G: Tensor) -> Tensor:
+        return group.log(G).unsqueeze(-1)
+
+    def riemannian_sqdist(Gg: Tensor, Gh: Tensor, Re: Tensor) -> Tensor:
+        return group.squared_distance(group.element(Gg), group.element(Gh), Re.diagonal())
+
+    functions = (uniform_sampling, matrix, group.inverse, element, log, riemannian_sqdist)
+    return {f"{group.name}_{function.__name__}": function for function in functions}
+
+
+for _group in GROUPS.values():
+    globals().update(_functions(_group))
+
+
+def rotation_matrix(angle: Tensor, axis: str, device: Any = None) -> Tensor:
+    """Rotations (N, 3, 3) by `angle`, of N elements, about the axis "x", "y" or "z"."""
+    turns = "zxy".index(axis)  # a cyclic exchange of the axes takes z to x to y
+    return rotation_z(angle.flatten()).roll((turns, turns), (-2, -1)).to(device)
+
+
+def xyz2betagamma(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The angles of points on the unit sphere: beta from the z axis, gamma about it."""
+    return torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)
+
+
+def betagamma2xyz(beta: Tensor, gamma: Tensor, axis: str | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+    """The points of the unit sphere at these angles: all three coordinates, or the one named "x", "y" or "z"."""
+    x, y, z = GROUPS["s2"].matrix(torch.stack([beta, gamma], -1))[..., 2].unbind(-1)
+    return (x, y, z) if axis is None else {"x": x, "y": y, "z": z}[axis]
