@@ -10,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, nll_loss, pad
+from torch.nn.functional import nll_loss
 from torchvision.transforms.functional import InterpolationMode, rotate
 from tqdm import tqdm
 
-from cheblienet.data import to_graph_signal
+from cheblienet.data import load_digits, split_digits, to_graph_signal
 from cheblienet.graphs import R2GEGraph, SE2GEGraph
 from cheblienet.nn import WideResSE2GEChebNet, capacity
 
-SIDE, ORIENTATIONS = 16, 6  # digits of 12 x 12 pixels with a margin, so that a turned digit stays whole
+SIDE, ORIENTATIONS = 16, 6
 ANGLES = range(0, 360, 15)
 
 
@@ -34,11 +32,8 @@ class Digits:
 
 
 def load(seed: int) -> Digits:
-    digits = load_digits()
-    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # 8 x 8 pixels, too coarse to turn
-    images = pad(interpolate(images, size=(12, 12), mode="bilinear"), [(SIDE - 12) // 2] * 4)
-    labels = torch.tensor(digits.target)
-    train, test = train_test_split(range(len(labels)), test_size=450, stratify=labels, random_state=seed)
+    images, labels = load_digits(SIDE)
+    train, test = split_digits(labels, seed)
     return Digits(images[train], labels[train], images[test], labels[test])
 
 

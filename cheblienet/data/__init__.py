@@ -1,6 +1,7 @@
-"""From images and climate states to signals on a group's sampling."""
+"""Data sets of images and climate states, and signals on a group's sampling made from them."""
 
 from .artc import ARTC_MEAN, ARTC_STD, CHANNELS, CLASSES, ArtcDataset, artc_splits, split_by_date
+from .image_sets import ImageSet, flip_images, load_digits, load_images, split_digits, turn_images
 from .images import to_graph_signal
 from .statistics import Statistics, load_statistics, save_statistics, statistics
 
@@ -10,11 +11,17 @@ __all__ = [
     "CHANNELS",
     "CLASSES",
     "ArtcDataset",
+    "ImageSet",
     "Statistics",
     "artc_splits",
+    "flip_images",
+    "load_digits",
+    "load_images",
     "load_statistics",
     "save_statistics",
     "split_by_date",
+    "split_digits",
     "statistics",
     "to_graph_signal",
+    "turn_images",
 ]

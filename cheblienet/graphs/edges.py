@@ -55,7 +55,7 @@ def neighbor_edges(
     """
     neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
     index, sqdist = mutual_edges(*neighbors, centroid, progress)
-    sqdist = snap(sqdist)
+    sqdist = snap(sqdist, sqdist[index[0] < index[1]])
     return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
 
 
@@ -76,12 +76,13 @@ def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: 
     return ops.mutual_neighbors(index, sqdist, limit, progress=progress)
 
 
-def snap(sqdist: Tensor) -> Tensor:
+def snap(sqdist: Tensor, occurring: Tensor) -> Tensor:
     """`sqdist` (E,) with values that agree within a relative 1e-9 made equal, to the smallest of them.
 
-    Values belong together when they follow each other in ascending order without a larger gap.
+    Values belong together when they follow each other in ascending order without a larger gap. `occurring` are all that
+    occur, in any order: those of one direction of the edges save half of the sorting.
     """
-    ranked = torch.unique(sqdist)
+    ranked = torch.unique(occurring)
     first = torch.ones_like(ranked, dtype=torch.bool)
     first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
     # Few values differ from the smallest of theirs, none on random samples: only those are looked up.

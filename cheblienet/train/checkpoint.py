@@ -1,0 +1,75 @@
+"""Checkpoints: one file that holds all of a run's state, replaced in one step and read without unpickling code."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.handlers import DiskSaver
+from torch import Tensor
+
+CHECKPOINT = "checkpoint.pt"
+
+# To be raised when the content changes.
+_FORMAT = 1
+_CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer", "scheduler", "generators"}
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes the file on the first process, atomically; all processes call it.
+
+    `content` has the keys of `load_checkpoint`'s result but "format" and "generators", which are added here: the states of
+    all processes' generators.
+    """
+    state = {"format": _FORMAT, **content, "generators": _generator_states()}
+    DiskSaver(path.parent, require_empty=False)(state, path.name)
+
+
+def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a checkpoint, with all tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is damaged, or belongs to a run of another configuration.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()  # torch.load does not compare checksums
+            if damaged is not None:
+                raise ValueError(f"wrong checksum of {damaged}")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no checkpoint to resume from") from None
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise ValueError(f"{path}: not a usable checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != _FORMAT or state.keys() != _CONTENT:
+        raise ValueError(f"{path}: not a checkpoint of this program, or of another version")
+    stored = state["config"]
+    different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
+    if different:
+        changes = ", ".join(f"{key} = {stored.get(key)!r}, not {config.get(key)!r}" for key in different)
+        raise ValueError(f"{path}: belongs to a run with {changes}")
+    return state
+
+
+def restore_generators(states: Mapping[str, Tensor]) -> None:
+    """Continues torch's generators. A process that the saved run did not have keeps its own."""
+    rank = idist.get_rank()
+    # Copies: torch 2.14 reads a state from the beginning of its storage, whatever the view.
+    if rank < len(states["cpu"]):
+        torch.set_rng_state(states["cpu"][rank].clone())
+    if rank < len(states["cuda"]) and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"][rank].clone())
+
+
+def _generator_states() -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    states["cuda"] = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else torch.empty(0, dtype=torch.uint8)
+    gathered = {}
+    for name, state in states.items():
+        # Bytes travel as int32, the integers that every backend and ignite's gathering know.
+        rows = idist.all_gather(state.int()[None]) if state.numel() else state[None][:0]
+        gathered[name] = rows.to(device="cpu", dtype=torch.uint8)
+    return gathered

@@ -1,0 +1,139 @@
+"""The programs for images, on real digits and small grids: they run, resume, and keep the original's settings."""
+
+import importlib.util
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SMALL = ["--dataset", "digits", "--subset", "24", "--batch_size", "8", "--max_epochs", "1", "--log", "none"]
+SMALL += ["--res_depth", "1", "--widen_factor", "1"]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+PROGRAMS = {
+    "train_mnist": ["--anisotropic", "--coupled_sym"],
+    "train_cifar10": ["--anisotropic", "--pool", "--reduction", "rand"],
+    "train_stl10": ["--reduction", "max"],
+}
+
+
+@pytest.mark.parametrize(("name", "flags"), PROGRAMS.items())
+def test_program_runs_and_leaves_metrics_and_pictures(tmp_path, capsys, name, flags):
+    out = tmp_path / "out"
+    (report,) = load(name).main([*SMALL, *flags, "--out", str(out), "--path_to_graph", str(tmp_path)], side=12)
+    sets = ("test",) if name == "train_stl10" else ("classic_test", "rotated_test", "flipped_test")
+    assert report.metrics.keys() == {f"{s}_{m}" for s in sets for m in ("accuracy", "loss")}
+    for s in sets:
+        matrix = report.tensors[f"{s}_confusion"]
+        assert matrix.sum() == 24
+        assert report.metrics[f"{s}_accuracy"] == pytest.approx(float(matrix.trace() / 24))
+    assert {"checkpoint.pt", "metrics.jsonl", "curves.png", "confusion.png"} == {path.name for path in out.iterdir()}
+    printed = capsys.readouterr().out
+    assert "digits: 24 test images, trained on 24" in printed
+    accuracies = next(line for line in printed.splitlines() if line.startswith("accuracy "))
+    assert accuracies.split()[1:] == [f"{report.metrics[f'{s}_accuracy']:.4f}" for s in sets]
+    assert list(tmp_path.glob("*.npz"))
+
+
+def test_sampled_graphs_resume_as_they_were(tmp_path):
+    flags = ["--sample_vertices", "--vertices_rate", "0.7", "--sample_edges", "--edges_rate", "0.8", "--save_models"]
+    program = load("train_mnist").main
+    command = [*SMALL, *flags, "--anisotropic", "--coupled_sym"]
+    program([*command, "--out", str(tmp_path / "parts")], side=8)
+    (resumed,) = program([*command, "--out", str(tmp_path / "parts"), "--max_epochs", "2", "--resume"], side=8)
+    (whole,) = program([*command, "--out", str(tmp_path / "whole"), "--max_epochs", "2"], side=8)
+    assert resumed.metrics == whole.metrics
+    models = [torch.load(tmp_path / part / "models" / "model_2.pt", weights_only=True) for part in ("parts", "whole")]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+    with pytest.raises(ValueError, match=r"belongs to a run with K = 16, not 8"):
+        program([*SMALL, *flags, "--coupled_sym", "--out", str(tmp_path / "parts"), "--resume"], side=8)
+
+
+def test_experiments_differ_by_seed_and_are_summed_up(tmp_path, capsys):
+    command = [*SMALL, "--num_experiments", "2", "--out", str(tmp_path), "--seed", "4"]
+    first, second = load("train_mnist").main(command, side=8)
+    assert first.metrics != second.metrics
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
+    assert "±" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "2")  # as if the program had been stopped before
+    again = load("train_mnist").main([*command, "--resume"], side=8)
+    assert [report.metrics for report in again] == [first.metrics, second.metrics]
+
+
+def test_original_configurations():
+    mnist, cifar10, stl10 = (load(name).configuration for name in PROGRAMS)
+    anisotropic = {"kernel_size": 4, "eps": 0.1, "K": 16, "ntheta": 6}
+    isotropic = {"kernel_size": 4, "eps": 1.0, "K": 8, "ntheta": 1, "xi": 1.0}
+    assert mnist(True, True, 28) == {**anisotropic, "xi": 2.048 / 784}
+    assert mnist(True, False, 28) == {**anisotropic, "xi": 1e6}
+    assert cifar10(True, True, 32) == {**anisotropic, "xi": 2.048 / 1024}
+    assert cifar10(True, False, 32) == {**anisotropic, "K": 8, "xi": 2.048 / 1024}
+    assert stl10(True, 96) == {**anisotropic, "xi": 2.048 / 9216}
+    assert mnist(False, False, 28) == cifar10(False, True, 32) == stl10(False, 96) == isotropic
+
+
+def test_levels_have_the_original_metric():
+    from cheblienet.train.classification import grid_graphs
+
+    graphs = grid_graphs(True, (2, 4, 8), 3, 8, 0.1, 2.048 / 64, None)
+    assert [graph.size for graph in graphs] == [(2, 2, 3), (4, 4, 3), (8, 8, 3)]
+    assert [graph.sigmas for graph in graphs] == [(1.0, 0.1, 2.048 / n**2) for n in (2, 4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("train_cifar10", ["--pool"], "--pool: expected --reduction"),
+        ("train_stl10", [], "required: --reduction"),
+        ("train_mnist", ["--dataset", "cifar10"], "invalid choice"),
+    ],
+)
+def test_flags_that_do_not_go_together(capsys, name, flags, message):
+    with pytest.raises(SystemExit):
+        load(name).main(flags)
+    assert message in capsys.readouterr().err
+
+
+def test_device_that_does_not_exist(tmp_path):
+    with pytest.raises(ValueError, match="device: expected a name such as"):
+        load("train_mnist").main([*SMALL, "--device", "gpu", "--out", str(tmp_path)], side=8)
+
+
+@pytest.mark.parametrize("name", ["hpo_mnist", "hpo_cifar10"])
+def test_search_adds_to_its_trials(tmp_path, name, capsys):
+    command = [*SMALL[:4], *SMALL[6:], "--out", str(tmp_path)]
+    study = load(name).main([*command, "--num_experiments", "2"], side=20)
+    assert len(study.trials) == 2
+    with pytest.raises(FileExistsError, match=r"study.log: holds a search"):
+        load(name).main([*command, "--num_experiments", "3"], side=20)
+    study = load(name).main([*command, "--num_experiments", "3", "--resume"], side=20)
+    rows = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    assert [row["trial"] for row in rows] == [0, 1, 2]
+    assert study.best_value == max(row["accuracy"] for row in rows)
+    for row in rows:
+        assert row["batch_size"] in (8, 16, 32)
+        assert row["kernel_size"] in range(2, 7)
+        assert row["K"] in (8, 16, 32)
+        assert 1e-4 <= row["xi"] <= 1e-1
+        assert 2 <= row["ntheta"] <= 9
+        assert 1e-2 <= row["eps"] <= 1
+    assert "best of 3 trials" in capsys.readouterr().out
+
+
+def test_exit_status_names_the_signal():
+    from cheblienet.train import Report
+    from cheblienet.train.summary import exit_status
+
+    assert exit_status([Report()]) == 0
+    assert exit_status([Report(), Report(signal=signal.SIGTERM)]) == 143

@@ -1,0 +1,43 @@
+"""Two processes train as one does: the same parameters, metrics over all samples, one set of files."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+def torchrun(program, *args):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", program, *args]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed package")
+def test_two_processes_train_as_one(tmp_path):
+    torchrun(str(HERE / "two_processes.py"), str(tmp_path / "two"))
+    spec = importlib.util.spec_from_file_location("two_processes", HERE / "two_processes.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    report = module.run(tmp_path / "one")
+
+    one, two = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("one", "two"))
+    assert one["iteration"] == two["iteration"] == 6
+    for name, value in one["model"].items():
+        torch.testing.assert_close(two["model"][name], value, rtol=1e-5, atol=1e-6)
+    assert len(two["generators"]["cpu"]) == 2
+    rows = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == len(report.rows) == 8
+    for row, expected in zip(rows, report.rows, strict=True):
+        assert row.keys() == expected.keys()
+        for key, value in expected.items():
+            assert key == "samples_per_second" or row[key] == pytest.approx(value, rel=1e-4), key

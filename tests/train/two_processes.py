@@ -1,0 +1,43 @@
+"""A run that one process or several do, started by test_distributed.py; torchrun starts it as a program."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.functional import nll_loss
+from torch.utils.data import TensorDataset
+
+from cheblienet.graphs import R2GEGraph
+from cheblienet.nn import ChebConv, VertexBatchNorm
+from cheblienet.train import Options, Task, fit, segmentation_metrics
+from cheblienet.train.options import processes
+
+GRAPH = R2GEGraph((4, 4), (1.0, 1.0, 1.0), 4)
+
+
+def run(out, max_epochs=2, resume=False):
+    """Batch statistics over the processes; 5 test samples, which two processes cannot share evenly."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        ChebConv(2, 4, 2, GRAPH), VertexBatchNorm(4), nn.ReLU(), ChebConv(4, 3, 2, GRAPH), nn.LogSoftmax(1)
+    )
+    data = TensorDataset(torch.randn(14, 2, 16), torch.randint(3, (14, 16)))
+    test = TensorDataset(torch.randn(5, 2, 16), torch.randint(3, (5, 16)))
+    task = Task(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        loss=nll_loss,
+        prepare_batch=lambda batch, device, non_blocking: tuple(batch),
+        train_set=data,
+        test_sets={"test": test},
+        metrics=lambda: segmentation_metrics(("bg", "tc", "ar"), nll_loss),
+    )
+    return fit(task, Options(Path(out), max_epochs, 4, torch.device("cpu"), sync_bn=True, resume=resume))
+
+
+if __name__ == "__main__":
+    with processes(argparse.Namespace(device="cpu", cuda=False)):
+        run(sys.argv[1], max_epochs=1)
+        run(sys.argv[1], max_epochs=2, resume=True)
