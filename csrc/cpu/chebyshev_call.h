@@ -113,17 +113,24 @@ struct ChebyshevCall {
 
   // Rows [begin, end) of the Laplacian's order, out of a sample (V, C) and back into it, with a bias on the way.
   void gather(const S* sample, int64_t channels, int64_t begin, int64_t end, const MatrixView<T>& to) const {
-    for (int64_t row = begin; row < end; ++row)
-      std::copy_n(sample + laplacian.rows[row].vertex * channels, channels, to.data + (row - begin) * to.row_stride);
+    if constexpr (std::is_same_v<S, T>) {
+      row_kernels<T>().gather({laplacian.rows, channels, to.row_stride, const_cast<T*>(sample), to.data, nullptr},
+                              begin, end);
+    } else {
+      for (int64_t row = begin; row < end; ++row)
+        std::copy_n(sample + laplacian.rows[row].vertex * channels, channels, to.data + (row - begin) * to.row_stride);
+    }
   }
   void scatter(const MatrixView<T>& from, int64_t begin, int64_t end, const T* bias, S* sample) const {
     const int64_t channels = from.columns;
-    for (int64_t row = begin; row < end; ++row) {
-      const T* source = from.data + (row - begin) * from.row_stride;
-      S* target = sample + laplacian.rows[row].vertex * channels;
-      if (bias == nullptr) std::copy_n(source, channels, target);
-      else
-        for (int64_t c = 0; c < channels; ++c) target[c] = static_cast<S>(source[c] + bias[c]);
+    if constexpr (std::is_same_v<S, T>) {
+      row_kernels<T>().scatter({laplacian.rows, channels, from.row_stride, sample, from.data, bias}, begin, end);
+    } else {
+      for (int64_t row = begin; row < end; ++row) {
+        const T* source = from.data + (row - begin) * from.row_stride;
+        S* target = sample + laplacian.rows[row].vertex * channels;
+        for (int64_t c = 0; c < channels; ++c) target[c] = static_cast<S>(bias ? source[c] + bias[c] : source[c]);
+      }
     }
   }
 

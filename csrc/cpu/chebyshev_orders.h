@@ -31,9 +31,7 @@ struct ChebyshevOrders {
   template <class Load, class Use>
   void recurrence(Rows<T> z, const Load& load, const Use& use) const {
     wave(load, use, [&](int64_t k) {
-      return SparseStep<T>{
-          laplacian, T(k == 1 ? 1 : 2), samples, channels, slot(z, k - 1), {}, k == 1 ? Rows<T>{} : slot(z, k - 2),
-          slot(z, k)};
+      return step(z, k == 1 ? 1 : 2, slot(z, k - 1), {}, k == 1 ? Rows<T>{} : slot(z, k - 2), slot(z, k));
     });
   }
 
@@ -43,14 +41,8 @@ struct ChebyshevOrders {
   void clenshaw(Rows<T> p, const Load& load, const Use& use) const {
     wave(load, use, [&](int64_t stage) {
       const int64_t k = orders - 1 - stage;
-      return SparseStep<T>{laplacian,
-                           T(k == 0 ? 1 : 2),
-                           samples,
-                           channels,
-                           slot(p, k + 1),
-                           slot(p, k),
-                           k + 2 < orders ? slot(p, k + 2) : Rows<T>{},
-                           slot(p, k)};
+      return step(p, k == 0 ? 1 : 2, slot(p, k + 1), slot(p, k), k + 2 < orders ? slot(p, k + 2) : Rows<T>{},
+                  slot(p, k));
     });
   }
 
@@ -63,6 +55,10 @@ struct ChebyshevOrders {
   Rows<T> slot(Rows<T> rows, int64_t k) const { return rows.shifted(k * channels); }
 
  private:
+  SparseStep<T> step(Rows<T> all, int scale, Rows<T> in, Rows<T> plus, Rows<T> minus, Rows<T> out) const {
+    return {laplacian, T(scale), samples, channels, all.stride, all.segment, in.data, plus.data, minus.data, out.data};
+  }
+
   // Stage 0 loads, stages 1 to R - 1 are steps, stage R uses. A step needs the stage before it as far as it reaches.
   template <class Load, class Use, class Step>
   void wave(const Load& load, const Use& use, const Step& step_of) const {

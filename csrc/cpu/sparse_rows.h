@@ -28,13 +28,15 @@ struct Rows {
   __attribute__((always_inline)) Rows shifted(int64_t channels) const { return {data + channels, stride, segment}; }
 };
 
-// out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i]; plus and minus may be absent, and plus may be out itself.
+// out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i] on slots of one workspace, with its stride and segment; plus
+// and minus may be null, and plus may be out itself.
 template <class T>
 struct SparseStep {
   Csr<T> laplacian;
   T scale;
-  int64_t samples, channels;
-  Rows<T> in, plus, minus, out;
+  int64_t samples, channels, stride, segment;
+  const T *in, *plus, *minus;
+  T* out;
 };
 
 // gradient[e] += scale * sum over samples and channels of left[i] right[j], for the entries e = (i, j) of the pattern.
@@ -47,11 +49,22 @@ struct EdgeDots {
   T* gradient;
 };
 
+// A sample (V, C) by vertices on one side, a block of rows in the order of the matrix on the other.
+template <class T>
+struct RowCopy {
+  const RowSpan* rows;
+  int64_t channels, stride;  // of the block
+  T *sample, *block;
+  const T* bias;  // added by `scatter` if not null
+};
+
 // One set of kernels per instruction set; each visits the rows [begin, end).
 template <class T>
 struct RowKernels {
   void (*step)(const SparseStep<T>&, int64_t begin, int64_t end);
   void (*edge_dots)(const EdgeDots<T>&, int64_t begin, int64_t end);
+  void (*gather)(const RowCopy<T>&, int64_t begin, int64_t end);   // into the block
+  void (*scatter)(const RowCopy<T>&, int64_t begin, int64_t end);  // out of it
 };
 
 // The kernels for this machine, chosen once; the environment variable CHEBLIENET_SIMD may name a lower level.

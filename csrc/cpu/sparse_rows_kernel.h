@@ -5,51 +5,55 @@
 namespace cheblienet {
 namespace CHEBLIENET_SIMD {
 
-// U vectors of N channels of one row, for S samples: the sums stay in registers over all entries of the row, and an
-// entry is read once for all samples.
+// U vectors of N channels for S samples, in rows [begin, end): the sums stay in registers over all entries of a row,
+// and an entry is read once for all samples. Everything that rows share is in local variables: a store through a vector
+// may alias the fields of `s`, which would be read again after every row.
 template <int N, int U, int S, class T>
-inline void step_block(const SparseStep<T>& s, int64_t row, int64_t sample, int64_t channel) {
+void step_block(const SparseStep<T>& s, int64_t sample, int64_t channel, int64_t begin, int64_t end) {
   using Vector = typename VectorOf<T, N>::type;
-  const RowSpan span = s.laplacian.rows[row];
-  const T* base = s.in(0, sample) + channel;
-  Vector sum[S][U] = {};
-  for (int32_t e = span.begin; e < span.end; ++e) {
-    const T value = s.laplacian.value[e];
-    const T* in = base + s.laplacian.col[e] * s.in.stride;
-    for (int i = 0; i < S; ++i)
-      for (int u = 0; u < U; ++u) sum[i][u] += value * load<Vector>(in + i * s.in.segment + u * N);
-  }
-  for (int i = 0; i < S; ++i) {
-    for (int u = 0; u < U; ++u) {
-      const int64_t c = channel + u * N;
-      Vector z = sum[i][u] * s.scale;
-      if (s.plus.data) z += load<Vector>(s.plus(row, sample + i) + c);
-      if (s.minus.data) z -= load<Vector>(s.minus(row, sample + i) + c);
-      store(s.out(row, sample + i) + c, z);
+  const RowSpan* rows = s.laplacian.rows;
+  const int32_t* col = s.laplacian.col;
+  const T* value = s.laplacian.value;
+  const T scale = s.scale;
+  const int64_t stride = s.stride, segment = s.segment, offset = sample * segment + channel;
+  const T *in = s.in + offset, *plus = s.plus ? s.plus + offset : nullptr,
+          *minus = s.minus ? s.minus + offset : nullptr;
+  T* out = s.out + offset;
+  for (int64_t row = begin; row < end; ++row) {
+    Vector sum[S][U] = {};
+    for (int32_t e = rows[row].begin, last = rows[row].end; e < last; ++e) {
+      const T* from = in + col[e] * stride;
+      for (int i = 0; i < S; ++i)
+        for (int u = 0; u < U; ++u) sum[i][u] += value[e] * load<Vector>(from + i * segment + u * N);
+    }
+    for (int i = 0; i < S; ++i) {
+      for (int u = 0; u < U; ++u) {
+        const int64_t at = row * stride + i * segment + u * N;
+        Vector z = sum[i][u] * scale;
+        if (plus) z += load<Vector>(plus + at);
+        if (minus) z -= load<Vector>(minus + at);
+        store(out + at, z);
+      }
     }
   }
 }
 
-// Channels in blocks of N U, then in ever narrower ones: 1 to N - 1 last channels take at most log2(N) passes.
+// Channels [channel, end) in blocks of N U, then in ever narrower ones: 1 to N - 1 last channels take at most log2(N)
+// passes over the rows.
 template <int N, int U, int S, class T>
-inline void step_row(const SparseStep<T>& s, int64_t row, int64_t sample, int64_t channel, int64_t end) {
-  for (; channel + N * U <= end; channel += N * U) step_block<N, U, S>(s, row, sample, channel);
+void step_channels(const SparseStep<T>& s, int64_t sample, int64_t channel, int64_t begin, int64_t end) {
+  for (; channel + N * U <= s.channels; channel += N * U) step_block<N, U, S>(s, sample, channel, begin, end);
   if constexpr (U > 1) {
-    step_row<N, U / 2, S>(s, row, sample, channel, end);
+    step_channels<N, U / 2, S>(s, sample, channel, begin, end);
   } else if constexpr (N > 1) {
-    step_row<N / 2, 1, S>(s, row, sample, channel, end);
+    step_channels<N / 2, 1, S>(s, sample, channel, begin, end);
   }
 }
 
-// Channels in slices of four cache lines, so that the rows which neighbours share stay in the second-level cache.
+// Blocks of four vectors of AVX-512, a slice of a row that the second-level cache keeps for its neighbours.
 template <int S, class T>
 void step_samples(const SparseStep<T>& s, int64_t sample, int64_t begin, int64_t end) {
-  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
-  constexpr int64_t slice = 256 / sizeof(T);
-  for (int64_t channel = 0; channel < s.channels; channel += slice) {
-    const int64_t last = channel + slice < s.channels ? channel + slice : s.channels;
-    for (int64_t v = begin; v < end; ++v) step_row<N, 8 / S, S>(s, v, sample, channel, last);
-  }
+  step_channels<CHEBLIENET_SIMD_BYTES / sizeof(T), 8 / S, S>(s, sample, 0, begin, end);
 }
 
 template <class T>
@@ -81,8 +85,55 @@ void edge_dots(const EdgeDots<T>& d, int64_t begin, int64_t end) {
   }
 }
 
-extern const RowKernels<float> float_kernels = {step<float>, edge_dots<float>};
-extern const RowKernels<double> double_kernels = {step<double>, edge_dots<double>};
+// Rows come in no order that the hardware could foresee, so what will be needed is asked for kAhead rows before.
+constexpr int64_t kAhead = 8;
+
+template <int kWrite, class T>
+inline void prefetch_row(const T* row, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 64 / sizeof(T)) __builtin_prefetch(row + c, kWrite);
+}
+
+template <class T>
+void gather(const RowCopy<T>& g, int64_t begin, int64_t end) {
+  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
+  using Vector = typename VectorOf<T, N>::type;
+  const RowSpan* rows = g.rows;
+  const int64_t channels = g.channels, stride = g.stride;
+  const T* sample = g.sample;
+  T* to = g.block;
+  for (int64_t row = begin; row < end; ++row, to += stride) {
+    if (row + kAhead < end) prefetch_row<0>(sample + rows[row + kAhead].vertex * channels, channels);
+    const T* from = sample + rows[row].vertex * channels;
+    int64_t c = 0;
+    for (; c + N <= channels; c += N) store(to + c, load<Vector>(from + c));
+    for (; c < channels; ++c) to[c] = from[c];
+  }
+}
+
+template <class T>
+void scatter(const RowCopy<T>& g, int64_t begin, int64_t end) {
+  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
+  using Vector = typename VectorOf<T, N>::type;
+  const RowSpan* rows = g.rows;
+  const int64_t channels = g.channels, stride = g.stride;
+  T* sample = g.sample;
+  const T *from = g.block, *bias = g.bias;
+  for (int64_t row = begin; row < end; ++row, from += stride) {
+    if (row + kAhead < end) prefetch_row<1>(sample + rows[row + kAhead].vertex * channels, channels);
+    T* to = sample + rows[row].vertex * channels;
+    int64_t c = 0;
+    if (bias) {
+      for (; c + N <= channels; c += N) store(to + c, load<Vector>(from + c) + load<Vector>(bias + c));
+      for (; c < channels; ++c) to[c] = from[c] + bias[c];
+    } else {
+      for (; c + N <= channels; c += N) store(to + c, load<Vector>(from + c));
+      for (; c < channels; ++c) to[c] = from[c];
+    }
+  }
+}
+
+extern const RowKernels<float> float_kernels = {step<float>, edge_dots<float>, gather<float>, scatter<float>};
+extern const RowKernels<double> double_kernels = {step<double>, edge_dots<double>, gather<double>, scatter<double>};
 
 }  // namespace CHEBLIENET_SIMD
 }  // namespace cheblienet
