@@ -33,23 +33,29 @@ class ReferenceChebConv(nn.Module):
         return y.permute(1, 2, 0).contiguous()
 
 
-def reference_edges(graph: GEGraph) -> Tensor:
-    """The construction of the paper's code: one row of distances at a time, then a dense matrix made symmetric.
+def reference_edges(graph: GEGraph) -> tuple[Tensor, Tensor, Tensor]:
+    """The construction of the paper's code: one row of distances at a time, then dense matrices made symmetric.
 
-    Takes elements, metric and K of `graph`; returns the squared distances as a sparse COO matrix (V, V). It keeps K
-    neighbours whatever their ties, so its edges are not those of the library.
+    Takes elements, metric and K of `graph`, of SE(2); returns edges, squared distances and weights. Distances are the
+    least of three logarithms, of matrices in float32, and are rounded to six digits. It keeps K neighbours whatever their
+    ties, and edges whose two distances are equal once rounded, so its edges are not those of the library.
     """
-    elements, vertices = graph.elements, graph.num_vertices
-    dense = torch.full((vertices, vertices), torch.inf)
+    group, vertices, K = graph.group, graph.num_vertices, graph.K
+    matrices, metric = group.matrix(graph.elements.float()), torch.tensor(graph.sigmas)
+    turns = [torch.tensor([0.0, 0.0, turn]) for turn in (-math.pi, 0.0, math.pi)]
+    neighbors, sqdists = torch.empty(vertices, K + 1, dtype=torch.int64), torch.empty(vertices, K + 1)
     for v in range(vertices):
-        sqdist = graph.group.squared_distance(elements[v], elements, graph.sigmas)
-        values, indices = torch.topk(sqdist, graph.K + 1, largest=False, sorted=False)
-        dense[v, indices] = values.float()
-        if v == graph.centroid_vertex:
-            limit = values.max()
-    dense = torch.maximum(dense, dense.T)
-    dense[(dense > limit) | torch.eye(vertices, dtype=torch.bool)] = 0
-    return dense.to_sparse_coo()
+        relative = group.element(group.inverse(matrices[v]) @ matrices)
+        candidates = [group.log(group.matrix(relative + turn)).square() @ metric for turn in turns]
+        rounded = torch.round(torch.stack(candidates).amin(0), decimals=6)
+        sqdists[v], neighbors[v] = torch.topk(rounded, K + 1, largest=False, sorted=False)
+    index = torch.stack([torch.arange(vertices).repeat_interleave(K + 1), neighbors.flatten()])
+    dense = torch.sparse_coo_tensor(index, sqdists.flatten(), (vertices, vertices)).to_dense()
+    mutual = (dense == dense.T) & (dense <= sqdists[graph.centroid_vertex].max())
+    symmetric = torch.zeros_like(dense)
+    symmetric[mutual] = dense[mutual]
+    edges = symmetric.to_sparse()
+    return edges.indices(), edges.values(), torch.exp(-edges.values() / (0.8 * edges.values().mean()))
 
 
 class CsrChebConv(nn.Module):

@@ -29,8 +29,8 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const Tensor theta = call.arranged_weight(narrows);
     const Chunks chunks{call.batch};
     Arena arena(x);
-    Scratch<T> workspaces(arena, chunks, call.workspace_size(width));
-    Scratch<T> buffers(arena, chunks, vertices * (narrows ? cin : cout));
+    Scratch<T> workspaces(arena, chunks.workers(), call.workspace_size(width));
+    Scratch<T> buffers(arena, chunks.workers(), vertices * (narrows ? cin : cout));
     arena.get<T>(0);
     Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
     if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
@@ -39,8 +39,8 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const S* xp = x.const_data_ptr<S>();
     S* yp = y.mutable_data_ptr<S>();
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> work = call.workspace(width, workspaces.of(chunk.index));
-      T* buffer = buffers.of(chunk.index);
+      const Rows<T> work = call.workspace(width, workspaces.of(chunk.worker));
+      T* buffer = buffers.of(chunk.worker);
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
         n = std::min(at_once, chunk.last - first);
         const auto polynomial = call.polynomial(n, width, chunk);

@@ -131,17 +131,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
                                need_x ? dx.mutable_data_ptr<S>() : nullptr, call.arranged_weight(!on_cin)};
     const Chunks chunks{batch};
     Arena arena(x);
-    Scratch<T> workspaces(arena, chunks, call.workspace_size(width));
-    Scratch<T> adjoints(arena, chunks, need_values ? call.workspace_size(width) : 0);
-    Scratch<T> buffers(arena, chunks, call.vertices * std::max(cin, cout));
-    Scratch<T> products(arena, chunks, weight.numel());
-    Scratch<T> sums(arena, chunks, dweight.numel() + dbias.numel() + dvalues.numel());
+    Scratch<T> workspaces(arena, chunks.workers(), call.workspace_size(width));
+    Scratch<T> adjoints(arena, chunks.workers(), need_values ? call.workspace_size(width) : 0);
+    Scratch<T> buffers(arena, chunks.workers(), call.vertices * std::max(cin, cout));
+    Scratch<T> products(arena, chunks.workers(), weight.numel());
+    Scratch<T> sums(arena, chunks.count(), dweight.numel() + dbias.numel() + dvalues.numel());
     std::vector<T> total(sums.size, T(0));
     if (batch > 0) std::fill_n(sums.of(0), chunks.count() * sums.size, T(0));
 
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> work = call.workspace(width, workspaces.of(chunk.index));
-      const Rows<T> adjoint = need_values ? call.workspace(width, adjoints.of(chunk.index)) : work;
+      const Rows<T> work = call.workspace(width, workspaces.of(chunk.worker));
+      const Rows<T> adjoint = need_values ? call.workspace(width, adjoints.of(chunk.worker)) : work;
       T* sum = sums.of(chunk.index);
       const Sums<T> to{need_weight ? sum : nullptr, need_bias ? sum + dweight.numel() : nullptr,
                        need_values ? sum + dweight.numel() + dbias.numel() : nullptr};
@@ -149,8 +149,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
         n = std::min(call.samples_at_once(width), chunk.last - first);
         const auto polynomial = call.polynomial(n, width, chunk);
         if (on_cin)
-          backward.on_cin(polynomial, first, work, adjoint, buffers.of(chunk.index), products.of(chunk.index), to);
-        else backward.on_cout(polynomial, first, work, buffers.of(chunk.index), products.of(chunk.index), to);
+          backward.on_cin(polynomial, first, work, adjoint, buffers.of(chunk.worker), products.of(chunk.worker), to);
+        else backward.on_cout(polynomial, first, work, buffers.of(chunk.worker), products.of(chunk.worker), to);
       }
     });
 

@@ -2,46 +2,58 @@
 // memory, the way of rows between tensors and workspaces, and matrix products.
 #pragma once
 #include <algorithm>
+#include <atomic>
 
 #include "arena.h"
 #include "chebyshev_orders.h"
 
 namespace cheblienet {
 
-// The chunks of a batch own separate accumulators, so sums do not depend on the schedule. One chunk per thread, and one
-// for a remainder smaller than the number of threads, whose rows all threads share.
+// Samples [first, last) of a batch. A chunk owns accumulators, so sums do not depend on who computes it when; a worker
+// owns workspaces. The rows of a shared chunk are shared among all threads.
 struct Chunk {
-  int64_t index, first, last;  // samples
+  int64_t index, worker, first, last;
   bool shared;
 };
 
+// Workers take the next chunk when they are done with one: a thread that the machine holds up does not hold up the
+// others. A remainder smaller than the number of threads is one shared chunk.
 struct Chunks {
+  static constexpr int64_t kPerWorker = 4;
+
   int64_t batch, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
 
-  int64_t count() const { return (even > 0 ? threads : 0) + (even < batch ? 1 : 0); }
+  int64_t count() const { return even_count() + (even < batch ? 1 : 0); }
+  int64_t workers() const { return even > 0 ? threads : 1; }
 
   template <class F>
   void for_each(const F& f) const {
-    const int64_t share = even / threads;
+    const int64_t chunks = even_count();
+    std::atomic<int64_t> next{0};
     if (even > 0)
       torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) f(Chunk{i, i * share, (i + 1) * share, false});
+        for (int64_t worker = begin; worker < end; ++worker)
+          for (int64_t i = next++; i < chunks; i = next++)
+            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, false});
       });
-    if (even < batch) f(Chunk{count() - 1, even, batch, true});
+    if (even < batch) f(Chunk{chunks, 0, even, batch, true});
   }
+
+ private:
+  int64_t even_count() const { return threads * std::min(even / threads, kPerWorker); }
 };
 
-// Memory for every chunk, in an arena of the calling thread.
+// Memory for every worker or every chunk, in an arena of the calling thread.
 template <class T>
 struct Scratch {
   Arena& arena;
-  int64_t size, offset, count;
+  int64_t size, offset;
 
-  Scratch(Arena& a, const Chunks& chunks, int64_t elements)
-      : arena(a), size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)), count(chunks.count()) {
-    offset = arena.reserve<T>(count * size);
-  }
-  T* of(int64_t chunk) { return arena.get<T>(offset) + chunk * size; }
+  Scratch(Arena& a, int64_t owners, int64_t elements)
+      : arena(a),
+        size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)),
+        offset(arena.reserve<T>(owners * size)) {}
+  T* of(int64_t owner) { return arena.get<T>(offset) + owner * size; }
 };
 
 // S is the type that tensors store, T that of the arithmetic.
