@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 
+_IN_CACHE = 8192
+
+
 class Csr(NamedTuple):
     """A symmetric sparse matrix (V, V) by rows, in an order of the vertices that keeps neighbours together.
 
@@ -35,20 +38,23 @@ def csr(matrix: Tensor) -> Csr:
 def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor) -> Csr:
     """The `Csr` of the rows rowptr[i]:rowptr[i + 1] (V + 1,) of `col` and `values` (E,), int64 and floating point.
 
-    Rows take the reverse Cuthill-McKee order of the pattern, in which neighbours are near whatever the numbers of the
-    vertices: what one row reads is in cache for the next.
+    Up to 8192 vertices keep their order: all rows of a sample are in cache at once, and none has to be copied to its
+    place. The rows of more take the reverse Cuthill-McKee order of the pattern, in which neighbours are near whatever the
+    numbers of the vertices: what one row reads is in cache for the next.
 
     Raises ValueError for 2^31 entries or more.
     """
     num_vertices = len(rowptr) - 1
     if len(col) >= 2**31:
         raise ValueError(f"csr: expected less than 2^31 entries, got {len(col)}")
-    pattern = scipy.sparse.csr_matrix(
-        (np.ones(len(col), dtype=np.int8), col.int().cpu().numpy(), rowptr.int().cpu().numpy()),
-        shape=(num_vertices, num_vertices),
-    )
-    order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern, symmetric_mode=True)
-    vertex = torch.from_numpy(order.astype(np.int64)).to(rowptr.device)
+    vertex = torch.arange(num_vertices, device=rowptr.device)
+    if num_vertices > _IN_CACHE:
+        pattern = scipy.sparse.csr_matrix(
+            (np.ones(len(col), dtype=np.int8), col.int().cpu().numpy(), rowptr.int().cpu().numpy()),
+            shape=(num_vertices, num_vertices),
+        )
+        order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern, symmetric_mode=True)
+        vertex = torch.from_numpy(order.astype(np.int64)).to(rowptr.device)
     count = rowptr.diff()[vertex]
     end = torch.cumsum(count, 0)
     entry = torch.repeat_interleave(rowptr[vertex] - (end - count), count) + torch.arange(len(col), device=col.device)

@@ -55,8 +55,8 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
               work,
               [&](int64_t begin, int64_t end) {
                 for_samples(begin, end, orders * cout, [&](int64_t s, int64_t b, int64_t e, const S* xs, S*) {
-                  const MatrixView<T> in{buffer + (b - begin) * cin, e - b, cin, cin};
-                  call.gather(xs, cin, b, e, in);
+                  const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer + (b - begin) * cin);
+                  call.gather(xs, b, e, in);
                   matmul<T>(in, call.side_by_side(theta), call.matrix(work, s, b, e, orders * cout));
                 });
               },
@@ -70,12 +70,12 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
               work,
               [&](int64_t begin, int64_t end) {
                 for_samples(begin, end, cin, [&](int64_t s, int64_t b, int64_t e, const S* xs, S*) {
-                  call.gather(xs, cin, b, e, call.matrix(work, s, b, e, cin));
+                  call.gather(xs, b, e, call.matrix(work, s, b, e, cin));
                 });
               },
               [&](int64_t begin, int64_t end) {
                 for_samples(begin, end, orders * cin, [&](int64_t s, int64_t b, int64_t e, const S*, S* ys) {
-                  const MatrixView<T> out{buffer + (b - begin) * cout, e - b, cout, cout};
+                  const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer + (b - begin) * cout);
                   matmul<T>(call.matrix(work, s, b, e, orders * cin), call.stacked(theta), out);
                   call.scatter(out, b, e, bias_values, ys);
                 });

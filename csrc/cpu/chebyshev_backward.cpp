@@ -24,10 +24,20 @@ struct Backward {
   const S* dy_of(int64_t sample) const { return grad + sample * vertices * cout; }
   S* dx_of(int64_t sample) const { return dx + sample * vertices * cin; }
 
+  // The rows of a sample in slot 0 of a workspace.
   void load(const S* sample, int64_t channels, Rows<T> work, int64_t s, int64_t begin, int64_t end) const {
     ChebyshevOrders<T>::for_rows(begin, end, channels, [&](int64_t b, int64_t e) {
-      call.gather(sample, channels, b, e, call.matrix(work, s, b, e, channels));
+      call.gather(sample, b, e, call.matrix(work, s, b, e, channels));
     });
+  }
+
+  // The rows of a sample as a matrix of their own.
+  MatrixView<T> rows_of(const S* sample, int64_t channels, int64_t begin, int64_t end, T* buffer) const {
+    const MatrixView<T> block = call.block_of(sample, channels, begin, end, buffer);
+    ChebyshevOrders<T>::for_rows(begin, end, channels, [&](int64_t b, int64_t e) {
+      call.gather(sample, b, e, {block.data + (b - begin) * channels, e - b, channels, channels});
+    });
+    return block;
   }
 
   // sum += a b, a product of all weights' shape.
@@ -56,15 +66,13 @@ struct Backward {
           for (int64_t s = 0; s < polynomial.samples; ++s) {
             if (dx)
               call.for_parts(begin, end, orders * cout, [&](int64_t b, int64_t e) {
-                const MatrixView<T> out{buffer + (b - begin) * cin, e - b, cin, cin};
+                const MatrixView<T> out = call.block_of(dx_of(first + s), cin, b, e, buffer + (b - begin) * cin);
                 matmul<T>(call.matrix(u, s, b, e, orders * cout), call.side_by_side(theta).transposed(), out);
                 call.scatter(out, b, e, nullptr, dx_of(first + s));
               });
             if (sums.weight) {
-              const Rows<T> in{buffer, cin, 0};
-              load(x_of(first + s), cin, {buffer - begin * cin, cin, 0}, 0, begin, end);
-              add_product(MatrixView<const T>(call.matrix(in, 0, 0, end - begin, cin)).transposed(),
-                          call.matrix(u, s, begin, end, orders * cout), product, sums.weight);
+              const MatrixView<const T> in = rows_of(x_of(first + s), cin, begin, end, buffer);
+              add_product(in.transposed(), call.matrix(u, s, begin, end, orders * cout), product, sums.weight);
             }
           }
         });
@@ -73,9 +81,8 @@ struct Backward {
   // On Cin: the orders z_k of x for dTheta (as (R Cin, Cout)), the adjoints a_k for dx, both for dL.
   void on_cin(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> z, Rows<T> a, T* buffer, T* product,
               const Sums<T>& sums) const {
-    const auto gather_dy = [&](int64_t s, int64_t begin, int64_t end) {
-      load(dy_of(first + s), cout, {buffer - begin * cout, cout, 0}, 0, begin, end);
-      return MatrixView<T>{buffer, end - begin, cout, cout};
+    const auto dy_rows = [&](int64_t s, int64_t begin, int64_t end) {
+      return rows_of(dy_of(first + s), cout, begin, end, buffer);
     };
     if (sums.weight || sums.values)
       polynomial.recurrence(
@@ -86,14 +93,14 @@ struct Backward {
           [&](int64_t begin, int64_t end) {
             for (int64_t s = 0; s < polynomial.samples && sums.weight; ++s)
               add_product(MatrixView<const T>(call.matrix(z, s, begin, end, orders * cin)).transposed(),
-                          gather_dy(s, begin, end), product, sums.weight);
+                          dy_rows(s, begin, end), product, sums.weight);
           });
     if (dx || sums.values || sums.bias)
       polynomial.clenshaw(
           a,
           [&](int64_t begin, int64_t end) {
             for (int64_t s = 0; s < polynomial.samples; ++s) {
-              const MatrixView<T> dy = gather_dy(s, begin, end);
+              const MatrixView<T> dy = dy_rows(s, begin, end);
               if (sums.bias) add_rows(dy, sums.bias);
               matmul<T>(dy, MatrixView<const T>(call.stacked(theta)).transposed(),
                         call.matrix(a, s, begin, end, orders * cin));

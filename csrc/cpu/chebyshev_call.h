@@ -50,9 +50,7 @@ struct Scratch {
   int64_t size, offset;
 
   Scratch(Arena& a, int64_t owners, int64_t elements)
-      : arena(a),
-        size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)),
-        offset(arena.reserve<T>(owners * size)) {}
+      : arena(a), size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)), offset(arena.reserve<T>(owners * size)) {}
   T* of(int64_t owner) { return arena.get<T>(offset) + owner * size; }
 };
 
@@ -63,6 +61,7 @@ struct ChebyshevCall {
 
   Csr<T> laplacian;
   int64_t batch, vertices, orders, cin, cout;
+  bool in_place;    // rows of tensors are those of matrices: in the order of the Laplacian, and stored as T
   Tensor like;      // on whose device and with whose allocator scratch memory is made
   const S* weight;  // (R, Cin, Cout)
 
@@ -74,6 +73,7 @@ struct ChebyshevCall {
         orders(w.size(0)),
         cin(w.size(1)),
         cout(w.size(2)),
+        in_place(std::is_same_v<S, T> && laplacian.in_order(vertices)),
         like(x),
         weight(w.const_data_ptr<S>()) {}
 
@@ -94,14 +94,13 @@ struct ChebyshevCall {
     return {memory, samples_at_once(channels) * segment(channels), segment(channels)};
   }
 
-  // A wave keeps narrow rows in the second-level cache between orders. Of wide rows, a slice at a time does, in sweeps
-  // over all vertices, as long as the workspace fits the last-level cache.
+  // Few rows stay in the caches from one sweep over all vertices to the next, as do all rows that threads share; many
+  // do while they pass through all orders in a wave, in blocks long enough for the matrix products to run at full
+  // speed.
   ChebyshevOrders<T> polynomial(int64_t samples, int64_t channels, const Chunk& chunk) const {
-    const int64_t bytes = workspace_size(channels) * static_cast<int64_t>(sizeof(T));
     const bool narrow = channels * static_cast<int64_t>(sizeof(T)) <= 128;
-    const bool sweeps = chunk.shared || (!narrow && bytes <= (16 << 20));
-    const int64_t block = narrow ? 1024 : 512;  // long enough for the matrix products to run at full speed
-    return {laplacian, vertices, orders, samples, channels, sweeps ? vertices : std::min(block, vertices)};
+    const int64_t block = chunk.shared || vertices <= 8192 ? vertices : narrow ? 1024 : 512;
+    return {laplacian, vertices, orders, samples, channels, block};
   }
 
   // The weights as (R Cin, Cout), for orders of x, or as (Cin, R Cout), for orders of y.
@@ -123,9 +122,19 @@ struct ChebyshevCall {
     return {rows(begin, sample), end - begin, columns, rows.stride};
   }
 
-  // Rows [begin, end) of the Laplacian's order, out of a sample (V, C) and back into it, with a bias on the way.
-  void gather(const S* sample, int64_t channels, int64_t begin, int64_t end, const MatrixView<T>& to) const {
+  // Rows [begin, end) of the Laplacian's order of a sample (V, C), as a matrix: where they are, or else for their
+  // copies.
+  MatrixView<T> block_of(const S* sample, int64_t channels, int64_t begin, int64_t end, T* copies) const {
+    if constexpr (std::is_same_v<S, T>)
+      if (in_place) copies = const_cast<T*>(sample) + begin * channels;
+    return {copies, end - begin, channels, channels};
+  }
+
+  // From a sample to a matrix of its rows and back, with a bias on the way; nothing is copied onto itself.
+  void gather(const S* sample, int64_t begin, int64_t end, const MatrixView<T>& to) const {
+    const int64_t channels = to.columns;
     if constexpr (std::is_same_v<S, T>) {
+      if (to.data == sample + begin * channels) return;
       row_kernels<T>().gather({laplacian.rows, channels, to.row_stride, const_cast<T*>(sample), to.data, nullptr},
                               begin, end);
     } else {
@@ -136,6 +145,7 @@ struct ChebyshevCall {
   void scatter(const MatrixView<T>& from, int64_t begin, int64_t end, const T* bias, S* sample) const {
     const int64_t channels = from.columns;
     if constexpr (std::is_same_v<S, T>) {
+      if (from.data == sample + begin * channels && bias == nullptr) return;
       row_kernels<T>().scatter({laplacian.rows, channels, from.row_stride, sample, from.data, bias}, begin, end);
     } else {
       for (int64_t row = begin; row < end; ++row) {
