@@ -8,8 +8,7 @@ import scipy.sparse.csgraph
 import torch
 from torch import Tensor
 
-
-_IN_CACHE = 8192
+_IN_CACHE = 8192  # vertices; as in csrc/cpu/chebyshev_call.h
 
 
 class Csr(NamedTuple):

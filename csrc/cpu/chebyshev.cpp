@@ -25,12 +25,12 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const ChebyshevCall<S> call(x, weight, rows, col, values);
     const int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
     const bool narrows = cout < cin && orders > 1;
-    const int64_t width = narrows ? cout : cin, at_once = call.samples_at_once(width);
+    const auto space = call.workspace(narrows ? cout : cin);
     const Tensor theta = call.arranged_weight(narrows);
     const Chunks chunks{call.batch};
     Arena arena(x);
-    Scratch<T> workspaces(arena, chunks.workers(), call.workspace_size(width));
-    Scratch<T> buffers(arena, chunks.workers(), vertices * (narrows ? cin : cout));
+    Scratch<T> workspaces = call.rows_for(arena, chunks, space, space.row_size());
+    Scratch<T> buffers = call.rows_for(arena, chunks, space, narrows ? cin : cout);
     arena.get<T>(0);
     Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
     if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
@@ -39,11 +39,11 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const S* xp = x.const_data_ptr<S>();
     S* yp = y.mutable_data_ptr<S>();
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> work = call.workspace(width, workspaces.of(chunk.worker));
+      const Rows<T> memory = space.in(workspaces.of(chunk.worker));
       T* buffer = buffers.of(chunk.worker);
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
-        n = std::min(at_once, chunk.last - first);
-        const auto polynomial = call.polynomial(n, width, chunk);
+        n = std::min(space.samples, chunk.last - first);
+        const auto polynomial = call.polynomial(space, n, chunk.shared);
         const auto for_samples = [&](int64_t begin, int64_t end, int64_t columns, const auto& f) {
           for (int64_t s = 0; s < n; ++s)
             call.for_parts(begin, end, columns, [&](int64_t b, int64_t e) {
@@ -52,28 +52,28 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
         };
         if (narrows) {
           polynomial.clenshaw(
-              work,
-              [&](int64_t begin, int64_t end) {
+              memory,
+              [&](Rows<T> work, int64_t begin, int64_t end) {
                 for_samples(begin, end, orders * cout, [&](int64_t s, int64_t b, int64_t e, const S* xs, S*) {
                   const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer + (b - begin) * cin);
                   call.gather(xs, b, e, in);
                   matmul<T>(in, call.side_by_side(theta), call.matrix(work, s, b, e, orders * cout));
                 });
               },
-              [&](int64_t begin, int64_t end) {
+              [&](Rows<T> work, int64_t begin, int64_t end) {
                 for_samples(begin, end, cout, [&](int64_t s, int64_t b, int64_t e, const S*, S* ys) {
                   call.scatter(call.matrix(work, s, b, e, cout), b, e, bias_values, ys);
                 });
               });
         } else {
           polynomial.recurrence(
-              work,
-              [&](int64_t begin, int64_t end) {
+              memory,
+              [&](Rows<T> work, int64_t begin, int64_t end) {
                 for_samples(begin, end, cin, [&](int64_t s, int64_t b, int64_t e, const S* xs, S*) {
                   call.gather(xs, b, e, call.matrix(work, s, b, e, cin));
                 });
               },
-              [&](int64_t begin, int64_t end) {
+              [&](Rows<T> work, int64_t begin, int64_t end) {
                 for_samples(begin, end, orders * cin, [&](int64_t s, int64_t b, int64_t e, const S*, S* ys) {
                   const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer + (b - begin) * cout);
                   matmul<T>(call.matrix(work, s, b, e, orders * cin), call.stacked(theta), out);

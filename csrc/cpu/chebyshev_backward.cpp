@@ -52,17 +52,17 @@ struct Backward {
   }
 
   // The orders u_k of dy, on Cout, serve dx and dTheta (as (Cin, R Cout)) alike.
-  void on_cout(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> u, T* buffer, T* product,
+  void on_cout(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> memory, T* buffer, T* product,
                const Sums<T>& sums) const {
     polynomial.recurrence(
-        u,
-        [&](int64_t begin, int64_t end) {
+        memory,
+        [&](Rows<T> u, int64_t begin, int64_t end) {
           for (int64_t s = 0; s < polynomial.samples; ++s) {
             load(dy_of(first + s), cout, u, s, begin, end);
             if (sums.bias) add_rows(call.matrix(u, s, begin, end, cout), sums.bias);
           }
         },
-        [&](int64_t begin, int64_t end) {
+        [&](Rows<T> u, int64_t begin, int64_t end) {
           for (int64_t s = 0; s < polynomial.samples; ++s) {
             if (dx)
               call.for_parts(begin, end, orders * cout, [&](int64_t b, int64_t e) {
@@ -79,26 +79,26 @@ struct Backward {
   }
 
   // On Cin: the orders z_k of x for dTheta (as (R Cin, Cout)), the adjoints a_k for dx, both for dL.
-  void on_cin(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> z, Rows<T> a, T* buffer, T* product,
-              const Sums<T>& sums) const {
+  void on_cin(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> orders_of_x, Rows<T> adjoints, T* buffer,
+              T* product, const Sums<T>& sums) const {
     const auto dy_rows = [&](int64_t s, int64_t begin, int64_t end) {
       return rows_of(dy_of(first + s), cout, begin, end, buffer);
     };
     if (sums.weight || sums.values)
       polynomial.recurrence(
-          z,
-          [&](int64_t begin, int64_t end) {
+          orders_of_x,
+          [&](Rows<T> z, int64_t begin, int64_t end) {
             for (int64_t s = 0; s < polynomial.samples; ++s) load(x_of(first + s), cin, z, s, begin, end);
           },
-          [&](int64_t begin, int64_t end) {
+          [&](Rows<T> z, int64_t begin, int64_t end) {
             for (int64_t s = 0; s < polynomial.samples && sums.weight; ++s)
               add_product(MatrixView<const T>(call.matrix(z, s, begin, end, orders * cin)).transposed(),
                           dy_rows(s, begin, end), product, sums.weight);
           });
     if (dx || sums.values || sums.bias)
       polynomial.clenshaw(
-          a,
-          [&](int64_t begin, int64_t end) {
+          adjoints,
+          [&](Rows<T> a, int64_t begin, int64_t end) {
             for (int64_t s = 0; s < polynomial.samples; ++s) {
               const MatrixView<T> dy = dy_rows(s, begin, end);
               if (sums.bias) add_rows(dy, sums.bias);
@@ -106,13 +106,14 @@ struct Backward {
                         call.matrix(a, s, begin, end, orders * cin));
             }
           },
-          [&](int64_t begin, int64_t end) {
+          [&](Rows<T> a, int64_t begin, int64_t end) {
             for (int64_t s = 0; s < polynomial.samples && dx; ++s)
               call.scatter(call.matrix(a, s, begin, end, cin), begin, end, nullptr, dx_of(first + s));
           });
     if (sums.values) {
-      polynomial.edge_dots(T(1), polynomial.slot(a, 1), z, 1, sums.values);
-      polynomial.edge_dots(T(2), polynomial.slot(a, 2), polynomial.slot(z, 1), orders - 2, sums.values);
+      polynomial.edge_dots(T(1), polynomial.slot(adjoints, 1), orders_of_x, 1, sums.values);
+      polynomial.edge_dots(T(2), polynomial.slot(adjoints, 2), polynomial.slot(orders_of_x, 1), orders - 2,
+                           sums.values);
     }
   }
 };
@@ -133,28 +134,28 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     const int64_t orders = call.orders, cin = call.cin, cout = call.cout;
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
-    const int64_t width = on_cin ? cin : cout;
+    const auto space = call.workspace(on_cin ? cin : cout, need_values);
     const Backward<S> backward{call, grad.const_data_ptr<S>(), x.const_data_ptr<S>(),
                                need_x ? dx.mutable_data_ptr<S>() : nullptr, call.arranged_weight(!on_cin)};
     const Chunks chunks{batch};
     Arena arena(x);
-    Scratch<T> workspaces(arena, chunks.workers(), call.workspace_size(width));
-    Scratch<T> adjoints(arena, chunks.workers(), need_values ? call.workspace_size(width) : 0);
-    Scratch<T> buffers(arena, chunks.workers(), call.vertices * std::max(cin, cout));
-    Scratch<T> products(arena, chunks.workers(), weight.numel());
+    Scratch<T> workspaces = call.rows_for(arena, chunks, space, space.row_size());
+    Scratch<T> adjoints = call.rows_for(arena, chunks, space, need_values ? space.row_size() : 0);
+    Scratch<T> buffers = call.rows_for(arena, chunks, space, std::max(cin, cout));
+    Scratch<T> products(arena, chunks.workers(), weight.numel(), weight.numel());
     Scratch<T> sums(arena, chunks.count(), dweight.numel() + dbias.numel() + dvalues.numel());
     std::vector<T> total(sums.size, T(0));
     if (batch > 0) std::fill_n(sums.of(0), chunks.count() * sums.size, T(0));
 
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> work = call.workspace(width, workspaces.of(chunk.worker));
-      const Rows<T> adjoint = need_values ? call.workspace(width, adjoints.of(chunk.worker)) : work;
+      const Rows<T> work = space.in(workspaces.of(chunk.worker));
+      const Rows<T> adjoint = need_values ? space.in(adjoints.of(chunk.worker)) : work;
       T* sum = sums.of(chunk.index);
       const Sums<T> to{need_weight ? sum : nullptr, need_bias ? sum + dweight.numel() : nullptr,
                        need_values ? sum + dweight.numel() + dbias.numel() : nullptr};
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
-        n = std::min(call.samples_at_once(width), chunk.last - first);
-        const auto polynomial = call.polynomial(n, width, chunk);
+        n = std::min(space.samples, chunk.last - first);
+        const auto polynomial = call.polynomial(space, n, chunk.shared);
         if (on_cin)
           backward.on_cin(polynomial, first, work, adjoint, buffers.of(chunk.worker), products.of(chunk.worker), to);
         else backward.on_cout(polynomial, first, work, buffers.of(chunk.worker), products.of(chunk.worker), to);

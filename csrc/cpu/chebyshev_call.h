@@ -23,8 +23,9 @@ struct Chunks {
 
   int64_t batch, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
 
-  int64_t count() const { return even_count() + (even < batch ? 1 : 0); }
-  int64_t workers() const { return even > 0 ? threads : 1; }
+  int64_t count() const { return even_count() + (shares() ? 1 : 0); }
+  int64_t workers() const { return even > 0 ? threads : 0; }
+  bool shares() const { return even < batch; }
 
   template <class F>
   void for_each(const F& f) const {
@@ -36,21 +37,24 @@ struct Chunks {
           for (int64_t i = next++; i < chunks; i = next++)
             f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, false});
       });
-    if (even < batch) f(Chunk{chunks, 0, even, batch, true});
+    if (shares()) f(Chunk{chunks, 0, even, batch, true});
   }
 
  private:
   int64_t even_count() const { return threads * std::min(even / threads, kPerWorker); }
 };
 
-// Memory for every worker or every chunk, in an arena of the calling thread.
+// Memory for every worker or every chunk, in an arena of the calling thread, and at least `all` elements together, for
+// a shared chunk that has it to itself.
 template <class T>
 struct Scratch {
   Arena& arena;
   int64_t size, offset;
 
-  Scratch(Arena& a, int64_t owners, int64_t elements)
-      : arena(a), size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)), offset(arena.reserve<T>(owners * size)) {}
+  Scratch(Arena& a, int64_t owners, int64_t elements, int64_t all = 0)
+      : arena(a),
+        size((elements * sizeof(T) + 63) / 64 * 64 / sizeof(T)),
+        offset(arena.reserve<T>(std::max(owners * size, all))) {}
   T* of(int64_t owner) { return arena.get<T>(offset) + owner * size; }
 };
 
@@ -89,18 +93,33 @@ struct ChebyshevCall {
     constexpr int64_t line = 64 / sizeof(T);
     return (orders * channels + line - 1) / line * line + line;
   }
-  int64_t workspace_size(int64_t channels) const { return vertices * samples_at_once(channels) * segment(channels); }
-  Rows<T> workspace(int64_t channels, T* memory) const {
-    return {memory, samples_at_once(channels) * segment(channels), segment(channels)};
+  // Rows of `width` channels of the samples that are worked on at once, in blocks; `rows` of them for a worker.
+  struct Workspace {
+    int64_t width, samples, segment, block, rows;
+
+    Rows<T> in(T* memory) const { return {memory, samples * segment, segment}; }
+    int64_t row_size() const { return samples * segment; }
+  };
+
+  // Few rows stay in the caches from one sweep over all vertices to the next; many do while they pass through all
+  // orders in a wave, in blocks long enough for the matrix products to run at full speed. Twice the rows that are under
+  // way make moving them a rare event. `whole`: all rows are needed afterwards.
+  Workspace workspace(int64_t width, bool whole = false) const {
+    const bool narrow = width * static_cast<int64_t>(sizeof(T)) <= 128;
+    const int64_t block = vertices <= 8192 ? vertices : narrow ? 1024 : 512;
+    Workspace result{width, samples_at_once(width), segment(width), block, vertices};
+    if (block < vertices && !whole) result.rows = std::min(vertices, 2 * polynomial(result, 1, false).window());
+    return result;
   }
 
-  // Few rows stay in the caches from one sweep over all vertices to the next, as do all rows that threads share; many
-  // do while they pass through all orders in a wave, in blocks long enough for the matrix products to run at full
-  // speed.
-  ChebyshevOrders<T> polynomial(int64_t samples, int64_t channels, const Chunk& chunk) const {
-    const bool narrow = channels * static_cast<int64_t>(sizeof(T)) <= 128;
-    const int64_t block = chunk.shared || vertices <= 8192 ? vertices : narrow ? 1024 : 512;
-    return {laplacian, vertices, orders, samples, channels, block};
+  // Rows that threads share are worked on in sweeps.
+  ChebyshevOrders<T> polynomial(const Workspace& w, int64_t samples, bool shared) const {
+    return {laplacian, vertices, orders, samples, w.width, shared ? vertices : w.block, shared ? vertices : w.rows};
+  }
+
+  // Memory for rows of `elements` elements, as many as in the workspace of a chunk.
+  Scratch<T> rows_for(Arena& arena, const Chunks& chunks, const Workspace& w, int64_t elements) const {
+    return {arena, chunks.workers(), w.rows * elements, chunks.shares() ? vertices * elements : 0};
   }
 
   // The weights as (R Cin, Cout), for orders of x, or as (Cin, R Cout), for orders of y.

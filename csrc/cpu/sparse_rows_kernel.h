@@ -50,7 +50,7 @@ void step_channels(const SparseStep<T>& s, int64_t sample, int64_t channel, int6
   }
 }
 
-// Blocks of four vectors of AVX-512, a slice of a row that the second-level cache keeps for its neighbours.
+// Eight vectors of sums at a time: the widest block that leaves registers for what is read.
 template <int S, class T>
 void step_samples(const SparseStep<T>& s, int64_t sample, int64_t begin, int64_t end) {
   step_channels<CHEBLIENET_SIMD_BYTES / sizeof(T), 8 / S, S>(s, sample, 0, begin, end);
