@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import sys
+import types
 import zipfile
 
 import pytest
@@ -210,6 +212,28 @@ def test_tensorboard_files_hold_the_rows(tmp_path):
     expected = [(row["iteration"], row["train_loss"]) for row in report.rows if "train_loss" in row]
     assert losses == [(step, pytest.approx(loss)) for step, loss in expected]
     assert [event.step for event in events.Scalars("test_accuracy")] == [5, 10, 15]
+
+
+def test_wandb_gets_the_rows(tmp_path, monkeypatch):
+    calls = []
+
+    class Run:
+        def log(self, values, step):
+            calls.append({"iteration": step, **values})
+
+        def finish(self):
+            calls.append("finished")
+
+    def init(project, config, dir, name):
+        assert (project, config, dir, name) == ("cheblienet", {"lr": 0.1}, tmp_path, tmp_path.name)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    report = fit(make_task(), make_options(tmp_path, log="wandb", max_epochs=1, config={"lr": 0.1}))
+    assert calls == [*report.rows, "finished"]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ModuleNotFoundError, match="--log wandb: needs the package wandb: pip install wandb"):
+        fit(make_task(), make_options(tmp_path / "without", log="wandb"))
 
 
 def test_rows_beyond_the_checkpoint_and_half_a_line_are_dropped(tmp_path, whole):
