@@ -6,6 +6,7 @@ import signal
 import sys
 import types
 import zipfile
+from functools import partialmethod
 
 import pytest
 import torch
@@ -248,6 +249,18 @@ def test_rows_beyond_the_checkpoint_and_half_a_line_are_dropped(tmp_path, whole)
 def test_autocast_trains(tmp_path):
     report = fit(make_task(), make_options(tmp_path, amp=True, max_epochs=2))
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in report.rows)
+
+
+def test_compiled_run_is_the_same(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager", fullgraph=True))
+    task = make_task()
+    report = fit(task, make_options(tmp_path, compile=True, max_epochs=1))
+    assert task.model._compiled_call_impl is not None
+    expected_task, expected, _ = whole
+    assert len(report.rows) == STEPS + 1
+    for actual, row in zip(content(report.rows), content(expected.rows), strict=False):
+        assert actual == pytest.approx(row, rel=1e-4)
+    assert task.model.state_dict().keys() == expected_task.model.state_dict().keys()
 
 
 @pytest.mark.parametrize(
