@@ -149,10 +149,10 @@ def draw_response(network: nn.Module, image: Tensor, path: Path) -> None:
     for row, (digit, layers, name) in enumerate(
         zip(inputs, response[:, channel], ("upright", "turned by 90°"), strict=True)
     ):
-        axes[row, 0].imshow(digit[0], cmap="gray_r")
+        axes[row, 0].imshow(digit[0].numpy(), cmap="gray_r")
         axes[row, 0].set_ylabel(name)
         for k, layer in enumerate(layers):
-            axes[row, 1 + k].imshow(layer, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axes[row, 1 + k].imshow(layer.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
             axes[0, 1 + k].set_title(f"θ = {-90 + 180 * k // ORIENTATIONS}°")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
