@@ -36,14 +36,23 @@ def test_table_of_networks_modes_and_seeds(demo, tmp_path, capsys):
     demo.main(["--epochs", "1", "--seeds", "2", "--modes", "float32", "bfloat16", "--out", str(tmp_path)])
     text = (tmp_path / "accuracy.md").read_text()
     assert text in capsys.readouterr().out
-    assert "on 40 test digits" in text
-    assert "trained on 64 upright ones for 1 epochs, mean and standard deviation of 2 seeds" in text
+    assert "on 40 of scikit-learn's handwritten digits after training on 64 others, upright only, for 1 epochs" in text
+    assert "mean and standard deviation of 2 seeds" in text
     header, _, *rows = cells(text)
     assert header == COLUMNS
     assert [row[:2] for row in rows] == [[name, mode] for mode in ("float32", "bfloat16") for name in demo.NETWORKS]
     assert all(re.fullmatch(r"\d+\.\d ± \d+\.\d", cell) for row in rows for cell in row[2:])
     assert all(row[2] == row[5] for row in rows if row[1] == "float32")  # flips are symmetries of the sampling
     assert {path.name for path in tmp_path.iterdir()} == {"accuracy.md", "accuracy_by_angle.png", "filter_response.png"}
+
+
+def test_the_document_is_such_a_table(demo):
+    text = (ROOT / "docs" / "digits.md").read_text()
+    header, _, *rows = cells(text)
+    assert header == COLUMNS
+    assert [row[:2] for row in rows] == [[name, mode] for mode in demo.MODES for name in demo.NETWORKS]
+    (command,) = re.findall(r"python scripts/demo\.py .*", text)
+    assert command in demo.__doc__
 
 
 def test_mean_and_deviation_are_over_seeds(demo):
