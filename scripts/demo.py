@@ -2,9 +2,7 @@
 
 The isotropic network convolves on the plane R2; the anisotropic one on SE(2), where filters see directions. Prints one
 table of accuracies and writes it, with two pictures. Takes a few minutes on two cores; several seeds or ways to compute,
-as many times longer. docs/digits.md is the table of
-
-    python scripts/demo.py --epochs 8 --seeds 3 --modes float32 bfloat16 compile
+as many times longer. docs/digits.md holds such a table, with its command.
 """
 
 import argparse
