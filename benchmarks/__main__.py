@@ -62,7 +62,7 @@ def run(benchmark: Benchmark, budget: float) -> list[Row]:
 def describe(benchmark: Benchmark, rows: list[Row]) -> str:
     lines = [f"\n{benchmark.name} ({rows[0]['dtype']}, {rows[0]['device']}, medians of {rows[0]['rounds']} rounds)"]
     lines.append(
-        f"  {'':14}{'time':>10}{'forward':>10}{'ours faster':>13}{'peak memory':>13}{'GFLOP/s':>9}{'of floor':>10}"
+        f"  {'':20}{'time':>10}{'forward':>10}{'ours faster':>13}{'peak memory':>13}{'GFLOP/s':>9}{'of floor':>10}"
     )
 
     def cell(value: object, form: str, width: int) -> str:
@@ -70,7 +70,7 @@ def describe(benchmark: Benchmark, rows: list[Row]) -> str:
 
     for row in rows:
         lines.append(
-            f"  {row['contender']:14}"
+            f"  {row['contender']:20}"
             + cell(row["median_ms"], ".1f", 7) + " ms"
             + cell(row["forward_ms"], ".1f", 7) + " ms"
             + cell(row["ours_faster"], ".2f", 12) + "x"

@@ -96,9 +96,9 @@ def convolution(graph_name: str, batch: int, cin: int, cout: int, goals: dict[st
 
 
 def training_step(batch: int) -> Benchmark:
-    """One step of Adam on the paper's MNIST network: SE(2) 28x28x6, depth 2, widening 2."""
+    """One step of Adam on the paper's MNIST network: SE(2) 28x28x6, depth 2, widening 2; ours in bfloat16 autocast, too."""
 
-    def setup(rebuild: Callable[[nn.Module], nn.Module]) -> Contender:
+    def setup(rebuild: Callable[[nn.Module], nn.Module], bf16: bool = False) -> Contender:
         torch.manual_seed(0)
         graph = graph_of("SE(2) 28x28x6")
         network = rebuild(WideResSE2GEChebNet(1, 10, ORDERS, graph, res_depth=2, widen_factor=2))
@@ -107,14 +107,21 @@ def training_step(batch: int) -> Benchmark:
 
         def step() -> None:
             optimizer.zero_grad()
-            nn.functional.nll_loss(network(x), labels).backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                scores = network(x)
+            nn.functional.nll_loss(scores.float(), labels).backward()
             optimizer.step()
 
         return Contender(step)
 
     return Benchmark(
         name=f"training step, MNIST network, B={batch}",
-        contenders={OURS: lambda: setup(lambda network: network), REFERENCE: lambda: setup(on_reference_layers)},
+        contenders={
+            OURS: lambda: setup(lambda network: network),
+            REFERENCE: lambda: setup(on_reference_layers),
+            f"{OURS} bf16": lambda: setup(lambda network: network, bf16=True),
+            f"{OURS} compile": lambda: setup(torch.compile),
+        },
         goals={REFERENCE: 8.0, "memory": 4.0},
     )
 

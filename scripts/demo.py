@@ -1,26 +1,35 @@
 """Trains two networks on scikit-learn's handwritten digits, upright only, and tests them on turned and flipped ones.
 
 The isotropic network convolves on the plane R2; the anisotropic one on SE(2), where filters see directions. Prints one
-table of accuracies and writes two pictures. Takes a few minutes on two cores.
+table of accuracies and writes it, with two pictures. Takes a few minutes on two cores; several seeds or ways to compute,
+as many times longer. docs/digits.md holds such a table, with its command.
 """
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
+from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import InterpolationMode, rotate
-from tqdm import tqdm
 
 from cheblienet.data import load_digits, split_digits, to_graph_signal
 from cheblienet.graphs import R2GEGraph, SE2GEGraph
 from cheblienet.nn import WideResSE2GEChebNet, capacity
+from cheblienet.train import Options, Task, classification_metrics, fit
+from cheblienet.train.summary import exit_status
 
 SIDE, ORIENTATIONS = 16, 6
 ANGLES = range(0, 360, 15)
+NETWORKS = {"isotropic R2": False, "anisotropic SE(2)": True}
+MODES = ("float32", "bfloat16", "compile")
 
 
 @dataclass
@@ -47,30 +56,33 @@ def build(anisotropic: bool) -> tuple[nn.Module, int]:
     return network, graph.dim[0]
 
 
-def train(network: nn.Module, layers: int, digits: Digits, epochs: int, name: str) -> None:
+def train(network: nn.Module, layers: int, digits: Digits, epochs: int, mode: str, seed: int) -> None:
+    """Trains on the upright digits; a signal ends the program after the present step."""
     batch = 32
     steps = epochs * (len(digits.train) // batch)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
-    network.train()
-    with tqdm(total=steps, desc=f"training {name}", unit="step", mininterval=0.5) as bar:
-        for _ in range(epochs):
-            for chosen in torch.randperm(len(digits.train)).split(batch):
-                if len(chosen) < batch:
-                    continue
-                loss = nll_loss(network(to_graph_signal(digits.train[chosen], layers)), digits.train_labels[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    task = Task(
+        model=network,
+        optimizer=optimizer,
+        loss=nll_loss,
+        prepare_batch=lambda batch, device, non_blocking: (to_graph_signal(batch[0], layers), batch[1]),
+        train_set=TensorDataset(digits.train, digits.train_labels),
+        test_sets={"upright": TensorDataset(digits.test, digits.test_labels)},
+        metrics=lambda: classification_metrics(10, nll_loss),
+        scheduler=torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps),
+    )
+    with TemporaryDirectory() as out:  # a demonstration begins anew, whatever a former one left
+        amp, compiled = mode == "bfloat16", mode == "compile"
+        report = fit(task, Options(Path(out), epochs, batch, torch.device("cpu"), seed, amp, compiled))
+    if report.signal:
+        sys.exit(exit_status([report]))
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, layers: int, images: Tensor, labels: Tensor) -> float:
+def accuracy(network: nn.Module, layers: int, images: Tensor, labels: Tensor, mode: str) -> float:
     network.eval()
-    predictions = [network(to_graph_signal(part, layers)).argmax(1) for part in images.split(150)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=mode == "bfloat16"):
+        predictions = [network(to_graph_signal(part, layers)).argmax(1) for part in images.split(150)]
     return float((torch.cat(predictions) == labels).float().mean())
 
 
@@ -81,17 +93,30 @@ def turned(images: Tensor, degrees: float) -> Tensor:
     return rotate(images, degrees, InterpolationMode.BILINEAR)
 
 
-def evaluate(network: nn.Module, layers: int, digits: Digits, seed: int) -> dict[str, float]:
+def evaluate(network: nn.Module, layers: int, digits: Digits, mode: str, seed: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(seed)
     arbitrary = torch.stack([turned(image, float(360 * torch.rand(1, generator=generator))) for image in digits.test])
     right = [turned(digits.test, angle) for angle in (90, 180, 270)]
-    score = lambda images: accuracy(network, layers, images, digits.test_labels)  # noqa: E731
+    score = lambda images: accuracy(network, layers, images, digits.test_labels, mode)  # noqa: E731
     return {
         "upright": score(digits.test),
         "90, 180, 270": sum(map(score, right)) / 3,
         "any angle": score(arbitrary),
         "flipped": score(digits.test.flip(-1)),
     }
+
+
+def table(scores: dict[tuple[str, str], list[dict[str, float]]]) -> str:
+    """In Markdown: a row for each network and way to compute, percent as mean ± standard deviation over the seeds."""
+
+    def cell(values: list[float]) -> str:
+        spread = f" ± {100 * np.std(values):.1f}" if len(values) > 1 else ""
+        return f"{100 * np.mean(values):.1f}{spread}"
+
+    columns = list(next(iter(scores.values()))[0])
+    rows = [[*key, *(cell([run[name] for run in runs]) for name in columns)] for key, runs in scores.items()]
+    rows = [["network", "computed", *columns], ["---", "---", *("---:" for _ in columns)], *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def draw_accuracy(curves: dict[str, list[float]], path: Path) -> None:
@@ -122,10 +147,10 @@ def draw_response(network: nn.Module, image: Tensor, path: Path) -> None:
     for row, (digit, layers, name) in enumerate(
         zip(inputs, response[:, channel], ("upright", "turned by 90°"), strict=True)
     ):
-        axes[row, 0].imshow(digit[0], cmap="gray_r")
+        axes[row, 0].imshow(digit[0].numpy(), cmap="gray_r")
         axes[row, 0].set_ylabel(name)
         for k, layer in enumerate(layers):
-            axes[row, 1 + k].imshow(layer, cmap="RdBu_r", vmin=-limit, vmax=limit)
+            axes[row, 1 + k].imshow(layer.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
             axes[0, 1 + k].set_title(f"θ = {-90 + 180 * k // ORIENTATIONS}°")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
@@ -133,32 +158,52 @@ def draw_response(network: nn.Module, image: Tensor, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="folder for the pictures")
-    args = parser.parse_args()
+    parser.add_argument("--seed", type=int, default=0, help="of the split, the parameters, the batches and the angles")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs, with seeds that follow --seed")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=["float32"], help="ways to compute")
+    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="folder for the table and the pictures")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-
-    digits, rows, curves = load(args.seed), {}, {}
-    for name, anisotropic in (("isotropic R2", False), ("anisotropic SE(2)", True)):
-        torch.manual_seed(args.seed)
-        network, layers = build(anisotropic)
-        start = time.perf_counter()
-        train(network, layers, digits, args.epochs, name)
-        seconds = time.perf_counter() - start
-        rows[name] = evaluate(network, layers, digits, args.seed), capacity(network), seconds
-        curves[name] = [accuracy(network, layers, turned(digits.test, angle), digits.test_labels) for angle in ANGLES]
-
-    print(f"\nAccuracy on {len(digits.test)} test digits, trained on {len(digits.train)} upright ones")
-    columns = next(iter(rows.values()))[0]
-    print(f"{'network':20}" + "".join(f"{c:>14}" for c in columns) + f"{'parameters':>12}{'training':>10}")
-    for name, (scores, parameters, seconds) in rows.items():
-        print(f"{name:20}" + "".join(f"{100 * v:13.1f}%" for v in scores.values()) + f"{parameters:12,}{seconds:9.0f}s")
+    scores: dict[tuple[str, str], list[dict[str, float]]] = {}
+    curves = {}
+    for mode in args.modes:
+        for seed in range(args.seed, args.seed + args.seeds):
+            digits = load(seed)
+            for name, anisotropic in NETWORKS.items():
+                print(f"{name}, {mode}, seed {seed}")
+                torch.manual_seed(seed)
+                network, layers = build(anisotropic)
+                start = time.perf_counter()
+                train(network, layers, digits, args.epochs, mode, seed)
+                seconds = time.perf_counter() - start
+                scores.setdefault((name, mode), []).append(evaluate(network, layers, digits, mode, seed))
+                found = ", ".join(f"{column} {value:.1%}" for column, value in scores[name, mode][-1].items())
+                print(f"trained in {seconds:.0f} s: {found}")
+                if len(curves) < len(NETWORKS):  # pictures are of the first networks
+                    curves[name] = [
+                        accuracy(network, layers, turned(digits.test, angle), digits.test_labels, mode)
+                        for angle in ANGLES
+                    ]
+                    if anisotropic:
+                        draw_response(network, digits.test[0], args.out / "filter_response.png")
     draw_accuracy(curves, args.out / "accuracy_by_angle.png")
-    draw_response(network, digits.test[0], args.out / "filter_response.png")
-    print(f"\nPictures: {args.out / 'accuracy_by_angle.png'}, {args.out / 'filter_response.png'}")
+
+    seeds = f", mean and standard deviation of {args.seeds} seeds" if args.seeds > 1 else ""
+    title = (
+        f"Accuracy in percent on {len(digits.test)} of scikit-learn's handwritten digits after training on "
+        f"{len(digits.train)} others, upright only, for {args.epochs} epochs{seeds}. Each network has "
+        f"{capacity(network):,} parameters."
+    )
+    text = f"{title}\n\n{table(scores)}\n"
+    (args.out / "accuracy.md").write_text(text)
+    print(f"\n{text}\nTable and pictures: {args.out}")
 
 
 if __name__ == "__main__":

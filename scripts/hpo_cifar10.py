@@ -9,6 +9,7 @@ from torch import nn
 from cheblienet.graphs import Graph
 from cheblienet.nn import WideResSE2GEChebNet
 from cheblienet.train.classification import grid_graphs
+from cheblienet.train.summary import plain_errors
 from cheblienet.train.sweep import run_sweep, sweep_parser
 
 
@@ -28,4 +29,5 @@ def main(argv: Sequence[str] | None = None, side: int = 32) -> optuna.Study:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -9,6 +9,7 @@ from torch import nn
 from cheblienet.graphs import Graph
 from cheblienet.nn import WideResSE2GEChebNet
 from cheblienet.train.classification import grid_graphs
+from cheblienet.train.summary import plain_errors
 from cheblienet.train.sweep import run_sweep, sweep_parser
 
 
@@ -25,4 +26,5 @@ def main(argv: Sequence[str] | None = None, side: int = 28) -> optuna.Study:
 
 
 if __name__ == "__main__":
-    main()
+    with plain_errors():
+        main()

@@ -12,18 +12,27 @@ from torch.nn.functional import nll_loss
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from cheblienet.data import ARTC_MEAN, ARTC_STD, CHANNELS, CLASSES, ArtcDataset, artc_splits
+from cheblienet.data import (
+    ARTC_MEAN,
+    ARTC_STD,
+    CHANNELS,
+    CLASSES,
+    ArtcDataset,
+    artc_parts,
+    climatenet_parts,
+    statistics,
+)
 from cheblienet.data.synthetic import write_synthetic_artc
 from cheblienet.graphs import GEGraph, S2GEGraph, SO3GEGraph
+from cheblienet.groups.icosphere import icosphere_level
 from cheblienet.nn import SO3GEUChebNet, capacity
 from cheblienet.train import Report, Task, fit, segmentation_metrics
 from cheblienet.train.options import add_arguments, add_training_arguments, experiments, processes
 from cheblienet.train.pictures import can_draw, draw_globe
-from cheblienet.train.summary import exit_status, summarise
+from cheblienet.train.summary import exit_status, plain_errors, summarise
 
-LEVELS = range(6)  # of the icosphere, 12 to 10242 vertices
 SHORT = ("bg", "tc", "ar")
-SYNTHETIC_FILES = 40
+SYNTHETIC_FILES, SYNTHETIC_LEVEL = 40, 5
 
 
 def configuration(anisotropic: bool) -> dict[str, float]:
@@ -33,10 +42,10 @@ def configuration(anisotropic: bool) -> dict[str, float]:
     return {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
 
 
-def sphere_graphs(anisotropic: bool, config: dict[str, float], path_to_graph: str | None) -> list[GEGraph]:
-    """The graphs of all levels, the coarsest first, and the output's graph, on the sphere."""
+def sphere_graphs(finest: int, anisotropic: bool, config: dict[str, float], path_to_graph: str | None) -> list[GEGraph]:
+    """The graphs of the levels 0 to `finest` of the icosphere, and the output's graph, on the sphere."""
     K, eps, nalpha = (config[name] for name in ("K", "eps", "nalpha"))
-    sizes = [10 * 4**level + 2 for level in LEVELS]
+    sizes = [10 * 4**level + 2 for level in range(finest + 1)]
     with idist.one_rank_first(local=True):  # which leaves the others a cache file
         if anisotropic:
             graphs = [SO3GEGraph((n, nalpha), (1.0, eps, 10 / n), K, path_to_graph) for n in sizes]
@@ -45,21 +54,25 @@ def sphere_graphs(anisotropic: bool, config: dict[str, float], path_to_graph: st
         return [*graphs, S2GEGraph((sizes[-1],), (1.0, 1.0, 1.0), K, path_to_graph)]
 
 
-def datasets(args: argparse.Namespace) -> tuple[Dataset, Dataset]:
-    """Training and test states: folders data_train and data_test, or one folder with the published lists of names."""
+def datasets(args: argparse.Namespace) -> tuple[ArtcDataset, ArtcDataset]:
+    """Training and test states, of one level: ARTC's with its published normalisation, ClimateNet's with their own."""
     folder = Path(args.path_to_data)
     if args.dataset == "synthetic":
         folder = args.out / "synthetic"
         with idist.one_rank_first(local=True):
-            if not folder.exists():
-                write_synthetic_artc(folder, SYNTHETIC_FILES, LEVELS[-1], args.seed)
-    if (folder / "data_train").is_dir():
-        parts = [(folder / f"data_{part}", None) for part in ("train", "test")]
+            if not (folder / "test_split.txt").exists():  # which is written last
+                write_synthetic_artc(folder, SYNTHETIC_FILES, SYNTHETIC_LEVEL, args.seed)
+    if args.dataset == "climatenet":
+        parts = climatenet_parts(folder, args.seed)
+        normalisation = statistics(*parts[0])
     else:
-        splits = artc_splits(folder)
-        parts = [(folder, splits[part]) for part in ("train", "test")]
-    train, test = (ArtcDataset(where, names, ARTC_MEAN, ARTC_STD) for where, names in parts)
-    return _subset(train, args.subset, args.seed), _subset(test, args.subset, args.seed)
+        parts, normalisation = artc_parts(folder), (ARTC_MEAN, ARTC_STD)
+    train, test = (ArtcDataset(where, names, *normalisation) for where, names in parts)
+    if train.num_vertices != test.num_vertices:
+        raise ValueError(
+            f"{test.folder}: expected {train.num_vertices} vertices, as in {train.folder}, got {test.num_vertices}"
+        )
+    return train, test
 
 
 def _subset(dataset: Dataset, count: int | None, seed: int) -> Dataset:
@@ -111,7 +124,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--expansion", choices=("max", "avg", "rand"), required=True, help="of unpooling")
     parser.add_argument("--weighted", action="store_true", help="weigh classes inversely to their frequencies")
     parser.add_argument(
-        "--dataset", choices=("artc", "synthetic"), default="artc", help="synthetic: made up states, for a trial"
+        "--dataset",
+        choices=("artc", "climatenet", "synthetic"),
+        default="artc",
+        help="climatenet: converted by `python -m cheblienet climatenet`; synthetic: made up states, for a trial",
     )
     return parser.parse_args(argv)
 
@@ -123,13 +139,20 @@ def main(argv: Sequence[str] | None = None) -> list[Report]:
         config = configuration(args.anisotropic)
         runs, reports = experiments(args, config), []
         train, test = datasets(args)
-        graphs = sphere_graphs(args.anisotropic, config, args.path_to_graph)
+        graphs = sphere_graphs(icosphere_level(train.num_vertices), args.anisotropic, config, args.path_to_graph)
+        train, test = (_subset(dataset, args.subset, args.seed) for dataset in (train, test))
         loss = mean_loss(class_weights(train, args.workers) if args.weighted else None)
         prepare = prepare_batch(config["nalpha"])
         for options in runs:
             torch.manual_seed(options.seed)
             model = SO3GEUChebNet(
-                len(CHANNELS), len(CLASSES), config["kernel_size"], *graphs, args.reduction, args.expansion
+                len(CHANNELS),
+                len(CLASSES),
+                config["kernel_size"],
+                output_graph=graphs[-1],
+                reduction=args.reduction,
+                expansion=args.expansion,
+                graphs=graphs[:-1],
             ).to(options.device)
             task = Task(
                 model=model,
@@ -172,4 +195,5 @@ def draw_prediction(
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main()))
+    with plain_errors():
+        sys.exit(exit_status(main()))

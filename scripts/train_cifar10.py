@@ -14,7 +14,7 @@ from cheblienet.train.classification import (
     grid_graphs,
 )
 from cheblienet.train.options import add_arguments, add_training_arguments, processes
-from cheblienet.train.summary import exit_status
+from cheblienet.train.summary import exit_status, plain_errors
 
 
 def configuration(anisotropic: bool, pool: bool, side: int) -> dict[str, float]:
@@ -65,4 +65,5 @@ def main(argv: Sequence[str] | None = None, side: int = 32) -> list[Report]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main()))
+    with plain_errors():
+        sys.exit(exit_status(main()))

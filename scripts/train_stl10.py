@@ -10,7 +10,7 @@ from cheblienet.nn import WideResSE2GEChebNet
 from cheblienet.train import Report
 from cheblienet.train.classification import Classification, add_image_arguments, classify, grid_graphs
 from cheblienet.train.options import add_arguments, add_training_arguments, processes
-from cheblienet.train.summary import exit_status
+from cheblienet.train.summary import exit_status, plain_errors
 
 
 def configuration(anisotropic: bool, side: int) -> dict[str, float]:
@@ -57,4 +57,5 @@ def main(argv: Sequence[str] | None = None, side: int = 96) -> list[Report]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(main()))
+    with plain_errors():
+        sys.exit(exit_status(main()))

@@ -1,6 +1,16 @@
 """Data sets of images and climate states, and signals on a group's sampling made from them."""
 
-from .artc import ARTC_MEAN, ARTC_STD, CHANNELS, CLASSES, ArtcDataset, artc_splits, split_by_date
+from .artc import (
+    ARTC_MEAN,
+    ARTC_STD,
+    CHANNELS,
+    CLASSES,
+    ArtcDataset,
+    artc_parts,
+    artc_splits,
+    climatenet_parts,
+    split_by_date,
+)
 from .image_sets import ImageSet, flip_images, load_digits, load_images, split_digits, turn_images
 from .images import to_graph_signal
 from .statistics import Statistics, load_statistics, save_statistics, statistics
@@ -13,7 +23,9 @@ __all__ = [
     "ArtcDataset",
     "ImageSet",
     "Statistics",
+    "artc_parts",
     "artc_splits",
+    "climatenet_parts",
     "flip_images",
     "load_digits",
     "load_images",

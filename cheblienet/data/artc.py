@@ -169,6 +169,43 @@ def artc_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     return splits
 
 
+def artc_parts(folder: str | os.PathLike[str]) -> list[tuple[Path, list[str] | None]]:
+    """Folders, and names of files in them or None for all, of ARTC's training and test states.
+
+    Either the folders data_train and data_test in `folder`, or all states in `folder` itself, beside the published lists.
+    FileNotFoundError, which says what to put where, for something else.
+    """
+    folder = Path(folder)
+    if (folder / "data_train").is_dir():
+        return [(folder / "data_train", None), (folder / "data_test", None)]
+    if not (folder / "train_split.txt").exists():
+        raise FileNotFoundError(
+            f"{folder}: ARTC's states are not here. Put its files data-*-mesh.npz in {folder}/data_train and "
+            f"{folder}/data_test, or all in {folder} together with train_split.txt, val_split.txt and test_split.txt of "
+            "github.com/maxjiang93/ugscnn (experiments/exp4_sphere_climate), which says where the states are to be had"
+        )
+    splits = artc_splits(folder)
+    return [(folder, splits[part]) for part in ("train", "test")]
+
+
+def climatenet_parts(folder: str | os.PathLike[str], seed: int) -> list[tuple[Path, list[str] | None]]:
+    """Folders, and names of files in them, of ClimateNet's converted states for training and for tests.
+
+    The folders train and test in `folder`, as published; without them, the states in `folder` with 80 and 20 % of the
+    dates, drawn with `seed` (`split_by_date`). ValueError if the two folders share a date, FileNotFoundError without
+    states.
+    """
+    folder = Path(folder)
+    if not (folder / "train").is_dir():
+        names = find_states(folder, None)
+        return [(folder, part) for part in split_by_date(names, (0.8, 0.2), seed)]
+    parts = [(folder / part, list(find_states(folder / part, None))) for part in ("train", "test")]
+    train, test = ({_date(name) for name in names} for _, names in parts)
+    if shared := train & test:
+        raise ValueError(f"{folder}: expected train and test of different dates, got {min(shared)} in both")
+    return parts
+
+
 def read_names(path: str | os.PathLike[str]) -> list[str]:
     """File names from a text file, one a line, none twice; FileNotFoundError and ValueError name it."""
     if not Path(path).is_file():

@@ -29,10 +29,6 @@ class Records:
         self._file = self._tensorboard = self._wandb = None
         if idist.get_rank() > 0:
             return
-        path = out / "metrics.jsonl"
-        self.rows = [row for row in _read(path) if row["iteration"] <= iteration] if iteration else []
-        write_rows(path, self.rows)
-        self._file = path.open("a", buffering=1)
         if log == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
 
@@ -43,6 +39,10 @@ class Records:
             except ImportError as error:
                 raise ModuleNotFoundError("--log wandb: needs the package wandb: pip install wandb") from error
             self._wandb = wandb.init(project="cheblienet", config=dict(config), dir=out, name=out.name)
+        path = out / "metrics.jsonl"
+        self.rows = [row for row in _read(path) if row["iteration"] <= iteration] if iteration else []
+        write_rows(path, self.rows)
+        self._file = path.open("a", buffering=1)
 
     def add(self, iteration: int, epoch: int, values: Mapping[str, float]) -> None:
         """Appends a row."""

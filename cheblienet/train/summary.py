@@ -1,7 +1,9 @@
 """What a program says when its runs are over."""
 
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -41,6 +43,17 @@ def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], fol
 def exit_status(reports: Sequence[Report]) -> int:
     """0, or the shell's number for the signal that stopped a run."""
     return next((128 + report.signal for report in reports if report.signal), 0)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What is missing, or in the way, is said in a line instead of a traceback; Ctrl-C outside of training ends quietly."""
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 def _table(runs: Sequence[dict[str, float]]) -> str:

@@ -13,7 +13,9 @@ from cheblienet.data import (
     CLASSES,
     ArtcDataset,
     Statistics,
+    artc_parts,
     artc_splits,
+    climatenet_parts,
     load_statistics,
     save_statistics,
     split_by_date,
@@ -110,6 +112,41 @@ def test_splits_by_lists(states, tmp_path):
         (tmp_path / "val_split.txt").write_text(wrong)
         with pytest.raises(ValueError, match=r"val_split\.txt: expected names of npz files"):
             artc_splits(tmp_path)
+
+
+def test_parts_of_artc(states, tmp_path):
+    folder, _ = states
+    assert artc_parts(folder) == [(folder, artc_splits(folder)[part]) for part in ("train", "test")]
+    with pytest.raises(
+        FileNotFoundError, match=rf"{tmp_path}: ARTC's states are not here. Put .*/data_train and .*ugscnn"
+    ):
+        artc_parts(tmp_path)
+    (tmp_path / "data_train").mkdir()
+    assert artc_parts(tmp_path) == [(tmp_path / "data_train", None), (tmp_path / "data_test", None)]
+
+
+def test_parts_of_climatenet(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected states on the icosphere here"):
+        climatenet_parts(tmp_path, 0)
+    names = {"train": ["data-1996-06-03-01-1_0-mesh.npz", "data-1996-06-03-01-1_1-mesh.npz"]}
+    names["test"] = ["data-2011-06-06-01-1_2-mesh.npz"]
+    for part, listed in names.items():
+        (tmp_path / part).mkdir()
+        for name in listed:
+            write(tmp_path / part, name)
+    assert climatenet_parts(tmp_path, 0) == [(tmp_path / part, listed) for part, listed in names.items()]
+    write(tmp_path / "test", "data-1996-06-03-01-1_2-mesh.npz")
+    with pytest.raises(ValueError, match="expected train and test of different dates, got 1996-06-03 in both"):
+        climatenet_parts(tmp_path, 0)
+
+
+def test_parts_of_climatenet_in_one_folder(tmp_path):
+    names = [f"data-1996-06-{day:02}-01-1_{mask}-mesh.npz" for day in range(1, 6) for mask in (0, 1)]
+    for name in names:
+        write(tmp_path, name)
+    (_, train), (_, test) = climatenet_parts(tmp_path, 0)
+    assert [train, test] == split_by_date(names, (0.8, 0.2), 0)
+    assert (len(train), len(test)) == (8, 2)
 
 
 def test_dates_are_never_divided():

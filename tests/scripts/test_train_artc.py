@@ -1,4 +1,4 @@
-"""The program for climate states, on synthetic ones at full resolution, with the graphs of the sphere."""
+"""The program for climate states, on synthetic ones, with the graphs of the sphere."""
 
 import importlib.util
 from pathlib import Path
@@ -25,7 +25,7 @@ def program():
 @pytest.fixture(scope="module")
 def states(tmp_path_factory):
     folder = tmp_path_factory.mktemp("states")
-    write_synthetic_artc(folder, 10, 5, seed=0)
+    write_synthetic_artc(folder, 10, 3, seed=0)
     return folder
 
 
@@ -36,7 +36,7 @@ def test_program_runs_resumes_and_draws(program, states, tmp_path, weighted):
     (report,) = program.main([*command, "--max_epochs", "1"])
     assert report.metrics.keys() == {f"test_{name}" for name in METRICS}
     assert all(0 <= value <= 1 for name, value in report.metrics.items() if name != "test_loss")
-    assert report.tensors["test_confusion"].sum() == 2 * 10242
+    assert report.tensors["test_confusion"].sum() == 2 * 642
     assert {path.name for path in tmp_path.iterdir()} == {
         "checkpoint.pt",
         "metrics.jsonl",
@@ -58,7 +58,33 @@ def test_states_in_the_original_folders(program, states, tmp_path):
     flags = ["--path_to_data", str(tmp_path), "--reduction", "max", "--expansion", "avg"]
     train, test = program.datasets(program.parse(flags))
     assert (len(train), len(test)) == (3, 2)
-    assert train[0][0].shape == (16, 10242)
+    assert train[0][0].shape == (16, 642)
+
+
+def test_climatenet_is_split_by_date_and_normalised_by_its_own_training_part(program, tmp_path):
+    pytest.importorskip("netCDF4", reason="netCDF4, of the extra `climate`, is not installed")
+    from cheblienet.data.climatenet import convert
+    from cheblienet.data.synthetic import write_synthetic_climatenet
+
+    write_synthetic_climatenet(tmp_path / "in", num_dates=5, masks_per_date=2)
+    assert convert(tmp_path / "in", tmp_path / "out", level=2) == 10
+    command = ["--dataset", "climatenet", "--path_to_data", str(tmp_path / "out"), "--reduction", "max"]
+    command += ["--expansion", "avg", "--batch_size", "2", "--max_epochs", "1", "--log", "none"]
+    train, test = program.datasets(program.parse(command))
+    assert (len(train), len(test)) == (8, 2)
+    assert not {name[:15] for name in train.names} & {name[:15] for name in test.names}
+    x = torch.cat([state for state, _ in train], 1)
+    torch.testing.assert_close(x.mean(1), torch.zeros(16), atol=1e-3, rtol=0)
+    torch.testing.assert_close(x.std(1), torch.ones(16), atol=1e-3, rtol=0)
+    (report,) = program.main([*command, "--out", str(tmp_path / "run")])
+    assert report.tensors["test_confusion"].sum() == 2 * 162
+
+
+def test_levels_of_training_and_test_states_agree(program, states, tmp_path):
+    write_synthetic_artc(tmp_path / "data_test", 3, 2, seed=0)
+    (tmp_path / "data_train").symlink_to(states)
+    with pytest.raises(ValueError, match="data_test: expected 642 vertices, .*, got 162"):
+        program.datasets(program.parse(["--path_to_data", str(tmp_path), "--reduction", "max", "--expansion", "avg"]))
 
 
 def test_class_weights_are_inverse_to_frequencies(program, states):
@@ -79,12 +105,11 @@ def test_losses_of_halves_average_to_the_whole(program):
     assert program.mean_loss(None) is nll_loss
 
 
-def test_original_configuration(program, monkeypatch):
+def test_original_configuration(program):
     assert program.configuration(True) == {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
     assert program.configuration(False) == {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
     config = {**program.configuration(True), "nalpha": 2, "K": 4}
-    monkeypatch.setattr(program, "LEVELS", range(3))
-    graphs = program.sphere_graphs(True, config, None)
+    graphs = program.sphere_graphs(2, True, config, None)
     assert [graph.size for graph in graphs] == [(12, 2), (42, 2), (162, 2), (162, 1)]
     assert [graph.sigmas for graph in graphs[:3]] == [(1.0, 0.1, 10 / n) for n in (12, 42, 162)]
 

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import sys
+import types
 import zipfile
+from functools import partialmethod
 
 import pytest
 import torch
@@ -212,6 +215,28 @@ def test_tensorboard_files_hold_the_rows(tmp_path):
     assert [event.step for event in events.Scalars("test_accuracy")] == [5, 10, 15]
 
 
+def test_wandb_gets_the_rows(tmp_path, monkeypatch):
+    calls = []
+
+    class Run:
+        def log(self, values, step):
+            calls.append({"iteration": step, **values})
+
+        def finish(self):
+            calls.append("finished")
+
+    def init(project, config, dir, name):
+        assert (project, config, dir, name) == ("cheblienet", {"lr": 0.1}, tmp_path, tmp_path.name)
+        return Run()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    report = fit(make_task(), make_options(tmp_path, log="wandb", max_epochs=1, config={"lr": 0.1}))
+    assert calls == [*report.rows, "finished"]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ModuleNotFoundError, match="--log wandb: needs the package wandb: pip install wandb"):
+        fit(make_task(), make_options(tmp_path / "without", log="wandb"))
+
+
 def test_rows_beyond_the_checkpoint_and_half_a_line_are_dropped(tmp_path, whole):
     task = make_task(lambda step: step == 7 and os.kill(os.getpid(), signal.SIGINT))
     fit(task, make_options(tmp_path))
@@ -224,6 +249,18 @@ def test_rows_beyond_the_checkpoint_and_half_a_line_are_dropped(tmp_path, whole)
 def test_autocast_trains(tmp_path):
     report = fit(make_task(), make_options(tmp_path, amp=True, max_epochs=2))
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in report.rows)
+
+
+def test_compiled_run_is_the_same(tmp_path, monkeypatch, whole):
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager", fullgraph=True))
+    task = make_task()
+    report = fit(task, make_options(tmp_path, compile=True, max_epochs=1))
+    assert task.model._compiled_call_impl is not None
+    expected_task, expected, _ = whole
+    assert len(report.rows) == STEPS + 1
+    for actual, row in zip(content(report.rows), content(expected.rows), strict=False):
+        assert actual == pytest.approx(row, rel=1e-4)
+    assert task.model.state_dict().keys() == expected_task.model.state_dict().keys()
 
 
 @pytest.mark.parametrize(
