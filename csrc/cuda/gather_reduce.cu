@@ -25,7 +25,7 @@ std::tuple<Tensor, Tensor> gather_reduce_cuda(const Tensor& x, const Tensor& ind
   if (y.numel() == 0) return {y, winner};
   dispatch_device(x, "gather_reduce", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
-    dispatch_pack<T>(channels, [&](auto pack) {
+    dispatch_pack<T>(channels, address(x), [&](auto pack) {
       dispatch_reduction(reduction, [&](auto chosen) {
         const FlatLaunch launch = flat_launch(y.numel() / pack);
         gather_reduce<T, decltype(pack)::value, decltype(chosen)::value>
@@ -49,7 +49,8 @@ Tensor gather_reduce_backward_cuda(const Tensor& grad, const Tensor& winner, con
   if (dx.numel() == 0) return dx;
   dispatch_device(grad, "gather_reduce_backward", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
-    dispatch_pack<T>(channels, [&](auto pack) {
+    // A pack of winners, one byte each, starts at a multiple of as many bytes as a pack has elements.
+    dispatch_pack<T>(channels, address(grad) | address(winner) * sizeof(T), [&](auto pack) {
       dispatch_reduction(reduction, [&](auto chosen) {
         const FlatLaunch launch = flat_launch(dx.numel() / pack);
         gather_reduce_backward<T, decltype(pack)::value, decltype(chosen)::value>

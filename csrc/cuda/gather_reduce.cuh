@@ -12,9 +12,10 @@
 namespace cheblienet {
 
 template <class T, int N, Reduction reduction>
-__global__ void gather_reduce(const T* __restrict__ x, const int64_t* __restrict__ index,
-                              const uint8_t* __restrict__ choice, T* __restrict__ y, uint8_t* __restrict__ winner,
-                              int64_t batch, int64_t vertices, int64_t outputs, int members, int channels) {
+__global__ void __launch_bounds__(kFlatBlock)
+    gather_reduce(const T* __restrict__ x, const int64_t* __restrict__ index, const uint8_t* __restrict__ choice,
+                  T* __restrict__ y, uint8_t* __restrict__ winner, int64_t batch, int64_t vertices, int64_t outputs,
+                  int members, int channels) {
   using Acc = device_accumulate_t<T>;
   const int64_t packs = channels / N, item = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (item >= batch * outputs * packs) return;
@@ -56,10 +57,11 @@ __global__ void gather_reduce(const T* __restrict__ x, const int64_t* __restrict
 // One thread per input vertex and pack of N channels: it collects from the outputs that read the vertex, in the order
 // of the transposed index, so there are no atomics and the same input gives the same bits.
 template <class T, int N, Reduction reduction>
-__global__ void gather_reduce_backward(const T* __restrict__ grad, const uint8_t* __restrict__ winner,
-                                       const int64_t* __restrict__ index, const int64_t* __restrict__ rowptr,
-                                       const int64_t* __restrict__ entry, T* __restrict__ dx, int64_t batch,
-                                       int64_t vertices, int64_t outputs, int members, int channels) {
+__global__ void __launch_bounds__(kFlatBlock)
+    gather_reduce_backward(const T* __restrict__ grad, const uint8_t* __restrict__ winner,
+                           const int64_t* __restrict__ index, const int64_t* __restrict__ rowptr,
+                           const int64_t* __restrict__ entry, T* __restrict__ dx, int64_t batch, int64_t vertices,
+                           int64_t outputs, int members, int channels) {
   using Acc = device_accumulate_t<T>;
   const int64_t packs = channels / N, item = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (item >= batch * vertices * packs) return;

@@ -264,8 +264,9 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
 
 // One thread per slot of index and sqdist (V, k): a shell whose end is among the k + 1 nearest is a neighbourhood's,
 // its members by increasing vertex; the slots of any other are without a vertex.
-__global__ void whole_shells(const double* __restrict__ distance, const int* __restrict__ vertex,
-                             int64_t* __restrict__ index, double* __restrict__ sqdist, int64_t vertices, int64_t k) {
+__global__ void __launch_bounds__(kFlatBlock)
+    whole_shells(const double* __restrict__ distance, const int* __restrict__ vertex, int64_t* __restrict__ index,
+                 double* __restrict__ sqdist, int64_t vertices, int64_t k) {
   const int64_t item = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (item >= vertices * k) return;
   const int64_t row = item / k, slot = item % k, listed = k + 1 < vertices - 1 ? k + 1 : vertices - 1;

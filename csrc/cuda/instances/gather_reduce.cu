@@ -1,0 +1,26 @@
+#include "../gather_reduce.cuh"
+
+namespace cheblienet {
+
+template <class T, int N, Reduction... reduction>
+void of_reductions() {
+  const void* const kernels[] = {(const void*)gather_reduce<T, N, reduction>...,
+                                 (const void*)gather_reduce_backward<T, N, reduction>...};
+  (void)kernels;
+}
+
+template <class... T>
+void of_types() {
+  (of_reductions<T, 1, Reduction::max, Reduction::avg, Reduction::rand>(), ...);
+  (of_reductions<T, kPackSize<T>, Reduction::max, Reduction::avg, Reduction::rand>(), ...);
+}
+template void of_types<double, float, __half, __nv_bfloat16>();
+
+}  // namespace cheblienet
+
+__global__ void geometry(int64_t elements, int64_t channels, int size, uint64_t addresses, int* facts) {
+  facts[0] = cheblienet::pack_of(channels, size, addresses);
+  const cheblienet::FlatLaunch launch = cheblienet::flat_launch(elements / facts[0]);
+  facts[1] = launch.grid;
+  facts[2] = launch.block;
+}
