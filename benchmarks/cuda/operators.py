@@ -38,10 +38,11 @@ def address(*tensors: Tensor | None) -> np.uint64:
 # gather_reduce
 
 
-def _gather_launch(sim: Simulator, x: Tensor, result: Tensor, addresses: np.uint64) -> tuple[int, int, int]:
-    sizes = np.int64(result.numel()), np.int64(x.shape[2]), np.int32(x.element_size()), addresses
-    pack, grid, block = sim.geometry("gather_reduce", np.zeros(3, np.int32), *sizes)
-    return pack, grid, block
+def _gather_launch(sim: Simulator, result: Tensor, addresses: np.uint64) -> tuple[int, tuple[int, int], int]:
+    batch, vertices, channels = (np.int64(n) for n in result.shape)
+    sizes = vertices, batch, channels, np.int32(result.element_size()), addresses
+    pack, grid, samples, block = sim.geometry("gather_reduce", np.zeros(4, np.int32), *sizes)
+    return pack, (grid, samples), block
 
 
 def gather_reduce(
@@ -54,10 +55,10 @@ def gather_reduce(
         winner = poisoned(shape, torch.uint8)
     if y.numel() == 0:
         return y, winner
-    pack, grid, block = _gather_launch(sim, x, y, address(x))
+    pack, grid, block = _gather_launch(sim, y, address(x))
     kernel = instance("gather_reduce", C_TYPES[x.dtype], pack, REDUCTIONS[reduction])
     sizes = np.int64(x.shape[0]), np.int64(x.shape[1]), np.int64(shape[1]), np.int32(index.shape[1]), np.int32(shape[2])
-    sim.launch("gather_reduce", kernel, (grid,), block, x, index, choice, y, winner, *sizes)
+    sim.launch("gather_reduce", kernel, grid, block, x, index, choice, y, winner, *sizes)
     return y, winner
 
 
@@ -69,10 +70,10 @@ def gather_reduce_backward(
     if dx.numel() == 0:
         return dx
     addresses = address(grad) | np.uint64(winner.data_ptr() * grad.element_size())
-    pack, grid, block = _gather_launch(sim, grad, dx, addresses)
+    pack, grid, block = _gather_launch(sim, dx, addresses)
     kernel = instance("gather_reduce_backward", C_TYPES[grad.dtype], pack, REDUCTIONS[reduction])
     sizes = np.int64(batch), np.int64(dx.shape[1]), np.int64(outputs), np.int32(index.shape[1]), np.int32(channels)
-    sim.launch("gather_reduce", kernel, (grid,), block, grad, winner, index, rowptr, entry, dx, *sizes)
+    sim.launch("gather_reduce", kernel, grid, block, grad, winner, index, rowptr, entry, dx, *sizes)
     return dx
 
 
@@ -117,7 +118,7 @@ def batch_norm(
     var = poisoned(weight.shape, weight.dtype) if var is None else var.clone()
     if x.numel() == 0:
         return y, mean, var
-    launch = _NormLaunch(sim, x, residual)
+    launch = _NormLaunch(sim, x, residual, weight, bias, mean, var)
     if not given:
         launch.signal("norm_moments", x, residual, launch.partial)
         launch.sums("norm_statistics", launch.types[0], x, residual, launch.partial, mean, var)
@@ -142,7 +143,7 @@ def batch_norm_backward(
     if x.numel() == 0:
         return dx, torch.zeros_like(weight), torch.zeros_like(weight)
     dweight, dbias = poisoned(weight.shape, weight.dtype), poisoned(weight.shape, weight.dtype)
-    launch = _NormLaunch(sim, x, grad, residual)
+    launch = _NormLaunch(sim, x, grad, residual, weight, bias, mean, var)
     common = grad, x, residual, weight, bias, mean, var, np.float64(eps), np.bool_(relu)
     launch.signal("norm_gradient_sums", *common, launch.partial)
     sums_type = ACCUMULATE[launch.types[0]]

@@ -32,7 +32,8 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_cuda(const Tensor& x, std::optiona
   dispatch_device(x, "batch_norm", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
     using V = device_accumulate_t<T>;
-    dispatch_pack<T>(x.size(2), address(x) | address(residual), [&](auto pack) {
+    const uint64_t parameters = address(weight) | address(bias) | address(mean) | address(var);
+    dispatch_pack<T>(x.size(2), address(x) | address(residual) | parameters, [&](auto pack) {
       constexpr int N = decltype(pack)::value;
       const NormLaunch launch(x, N);
       if (!mean_in) {
@@ -66,7 +67,8 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_backward_cuda(const Tensor& grad, 
   dispatch_device(x, "batch_norm_backward", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
     using V = device_accumulate_t<T>;
-    dispatch_pack<T>(x.size(2), address(grad) | address(x) | address(residual), [&](auto pack) {
+    const uint64_t parameters = address(weight) | address(bias) | address(mean) | address(var);
+    dispatch_pack<T>(x.size(2), address(grad) | address(x) | address(residual) | parameters, [&](auto pack) {
       constexpr int N = decltype(pack)::value;
       const NormLaunch launch(x, N);
       Tensor partial = launch.partial(x);

@@ -16,7 +16,7 @@ namespace cheblienet {
 
 constexpr int kNormBlock = 256;
 constexpr int kNormColumns = 64;     // packs that a block has side by side, at most: a row of 1 KiB
-constexpr int kNormRows = 4;         // rows that a thread goes down, at least
+constexpr int kNormRows = 8;         // rows that a thread goes down, at least
 constexpr int kNormBlocks = 1024;    // a few for each processor of any device
 constexpr int kStatisticsRows = 32;  // threads that share the sum over blocks of one channel
 
@@ -78,6 +78,18 @@ __device__ __forceinline__ void load_sum(const T* x, const T* residual, int64_t 
   for (int n = 0; n < N; ++n) s[n] += widen(b.v[n]);
 }
 
+// N values of the channels from c on, in accesses of 16 bytes where N is more than one.
+template <class V, int N>
+__device__ __forceinline__ void load_channels(const V* from, int c, V* to) {
+  constexpr int width = N < kPackSize<V> ? N : kPackSize<V>;
+#pragma unroll
+  for (int first = 0; first < N; first += width) {
+    const auto pack = load_norm<V, width>(from + c + first);
+#pragma unroll
+    for (int n = 0; n < width; ++n) to[first + n] = pack.v[n];
+  }
+}
+
 // What a thread knows of its channels.
 template <class V, int N>
 struct NormCoefficients {
@@ -85,12 +97,14 @@ struct NormCoefficients {
 
   __device__ __forceinline__ NormCoefficients(const V* weight, const V* biases, const V* means, const V* vars, V eps,
                                               int c) {
+    load_channels<V, N>(means, c, mean);
+    load_channels<V, N>(vars, c, inverse);
+    load_channels<V, N>(weight, c, scale);
+    load_channels<V, N>(biases, c, bias);
 #pragma unroll
     for (int n = 0; n < N; ++n) {
-      mean[n] = means[c + n];
-      inverse[n] = 1 / sqrt(vars[c + n] + eps);
-      scale[n] = weight[c + n] * inverse[n];
-      bias[n] = biases[c + n];
+      inverse[n] = 1 / sqrt(inverse[n] + eps);
+      scale[n] *= inverse[n];
     }
   }
 
@@ -284,11 +298,15 @@ __global__ void __launch_bounds__(kNormBlock)
   const NormPlace<N> place(shape);
   if (place.idle) return;
   const NormCoefficients<V, N> of(weight, bias, mean, var, static_cast<V>(eps), place.c);
-  V offset[N], slope[N];
+  V offset[N] = {}, slope[N] = {};
+  if (batch_statistics) {
+    load_channels<V, N>(dbias, place.c, offset);
+    load_channels<V, N>(dweight, place.c, slope);
 #pragma unroll
-  for (int n = 0; n < N; ++n) {
-    offset[n] = batch_statistics ? dbias[place.c + n] / V(shape.rows) : V(0);
-    slope[n] = batch_statistics ? dweight[place.c + n] / V(shape.rows) * of.inverse[n] : V(0);
+    for (int n = 0; n < N; ++n) {
+      offset[n] /= V(shape.rows);
+      slope[n] *= of.inverse[n] / V(shape.rows);
+    }
   }
   for_gradients<T, N>(place, shape, grad, x, residual, of, relu, [&](int64_t at, const V* s, const V* g) {
     Pack<T, N> result;

@@ -53,11 +53,11 @@ def test_value_and_gradients_agree_with_the_reference(
         assert_close(got, wanted, factor=10)
 
 
-def test_signals_that_start_off_16_bytes(executor, assert_close):
-    shape = (2, 9, 16)
-    storage = torch.randn(3, 289)
-    x, residual, dy = (row[1:].view(shape) for row in storage)
-    weight, bias = torch.rand(16) + 0.5, torch.randn(16)
+@pytest.mark.parametrize("who", ["signals", "parameters"])
+def test_memory_that_starts_off_16_bytes(executor, who, assert_close):
+    shape, signals, parameters = (2, 9, 16), int(who == "signals"), int(who == "parameters")
+    x, residual, dy = (torch.randn(signals + 288)[signals:].view(shape) for _ in range(3))
+    weight, bias = torch.rand(parameters + 16)[parameters:], torch.randn(parameters + 16)[parameters:]
     y, mean, var, gradients = expected_of(x, residual, weight, bias, None, None, True, dy)
     assert_close(executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, True)[0], y, factor=2)
     statistics = mean.detach().float(), var.detach().float()

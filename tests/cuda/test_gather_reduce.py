@@ -45,6 +45,17 @@ def test_of_equal_members_the_first_wins_and_a_nan_beats_all(executor):
     assert torch.equal(y.isnan(), torch.tensor([False, False, True])[None, :, None].expand(2, 3, 8))
 
 
+def test_blocks_that_take_up_several_samples(executor):
+    """So many vertices that the grid is full with fewer blocks than samples."""
+    index = torch.randint(20000, (20000, 1))
+    pooling, x = ops.gather_index(index, 20000), torch.randn(30, 20000, 1)
+    assert torch.equal(executor.gather_reduce(x, *pooling, None, "avg")[0], x[:, index[:, 0]])
+    winner = torch.empty(0, dtype=torch.uint8)
+    expected = torch.ops.cheblienet.gather_reduce_backward(x, winner, *pooling, "avg")
+    actual = executor.gather_reduce_backward(x, winner, *pooling, "avg")
+    torch.testing.assert_close(actual, expected)
+
+
 @pytest.mark.parametrize("shape", [(0, 7, 4), (3, 7, 0)])
 def test_nothing_to_do(executor, shape):
     pooling = ops.gather_index(TABLE, 7)
