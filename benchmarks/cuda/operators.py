@@ -178,13 +178,50 @@ def mutual_neighbors(sim: Simulator, index: Tensor, sqdist: Tensor, limit: float
 # nearest_neighbors
 
 
-def _tree_geometry(sim: Simulator, items: int, k: int = 1) -> dict[str, Any]:
+def _search_geometry(sim: Simulator, items: int, k: int = 1) -> dict[str, Any]:
     out = sim.geometry("nearest_neighbors", np.zeros(64, np.int64), np.int64(items), np.int64(k))
     levels = out[9]
     return {
         "warps": out[0:2], "lanes": out[2:4], "threads": out[4:6], "rows": out[6], "padded": out[7], "all pairs": out[8],
         "first": out[10 : 11 + levels], "nodes": out[11 + levels : 11 + 2 * levels],
     }  # fmt: skip
+
+
+class Tree:
+    """Elements and boxes in the order of the tree, as the launcher builds them."""
+
+    def __init__(self, sim: Simulator, elements: Tensor, sigmas: Tensor, group: str) -> None:
+        self.sim, self.elements, self.sigmas = sim, elements, sigmas
+        self.struct, self.facts = f"cheblienet::{STRUCTS[group]}<double>", _search_geometry(sim, len(elements))
+        sizes = np.zeros(2, np.int64)
+        sim.module("nearest_neighbors").launch(instance("components", self.struct), (1,), (1,), [sizes])
+        components, self.dimensions = (int(size) for size in sizes)
+        self.records = poisoned((components * self.facts["padded"],), torch.float64)
+        self.boxes = poisoned((2 * self.dimensions * self.facts["first"][-1],), torch.float64)
+        self.count = np.int64(len(elements))
+
+    def launch(self, kernel: str, geometry: list[int], *arguments: Any) -> None:
+        self.sim.launch("nearest_neighbors", kernel, (geometry[0],), geometry[1], *arguments)
+
+    def leaves(self, order: Tensor | None) -> None:
+        kernel = instance("tree_leaves", self.struct)
+        self.launch(kernel, self.facts["lanes"], self.elements, order, self.records, self.boxes, self.count)
+
+    def parents(self) -> None:
+        levels = self.facts["first"], self.facts["first"][1:-1], self.facts["nodes"]
+        for first, above, nodes in zip(*levels, strict=False):
+            geometry = _search_geometry(self.sim, nodes)["lanes"]
+            numbers = np.int64(first), np.int64(nodes), np.int64(above)
+            self.launch(instance("tree_parents", self.dimensions), geometry, self.boxes, *numbers)
+
+    def keys(self) -> Tensor:
+        """(V,) int64: the cell of each element."""
+        self.leaves(None)
+        self.parents()
+        keys, root = torch.full((len(self.elements),), -1, dtype=torch.int64), np.int64(self.facts["first"][-2])
+        kernel = instance("tree_keys", self.struct)
+        self.launch(kernel, self.facts["threads"], self.records, self.boxes, root, self.sigmas, keys, self.count)
+        return keys
 
 
 def nearest_neighbors(
@@ -195,55 +232,32 @@ def nearest_neighbors(
     group: str,
     *,
     tree: bool | None = None,
-    order: np.ndarray | None = None,
+    order: Tensor | None = None,
     blocks: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`tree` overrules the choice by the number of elements, `order` is then that of the elements in the tree, and only the
     first `blocks` blocks of the search are executed: their elements' rows are the result."""
-    struct, vertices = f"cheblienet::{STRUCTS[group]}<double>", len(elements)
-    facts, sizes = _tree_geometry(sim, vertices, k), np.zeros(2, np.int64)
-    tree = vertices > facts["all pairs"] if tree is None else tree
-    sim.module("nearest_neighbors").launch(instance("components", struct), (1,), (1,), [sizes])
-    components, dimensions = (int(size) for size in sizes)
-    records = poisoned((components * facts["padded"],), torch.float64)
-    boxes = poisoned((2 * dimensions * facts["first"][-1],), torch.float64)
-    count = np.int64(vertices)
-
-    def launch(kernel: str, geometry: list[int], *arguments: Any) -> None:
-        sim.launch("nearest_neighbors", kernel, (geometry[0],), geometry[1], *arguments)
-
-    def leaves(order: np.ndarray | None) -> None:
-        launch(instance("tree_leaves", struct), facts["lanes"], elements, order, records, boxes, count)
-
-    def parents() -> None:
-        for first, above, nodes in zip(facts["first"], facts["first"][1:-1], facts["nodes"], strict=False):
-            geometry = _tree_geometry(sim, nodes)["lanes"]
-            numbers = np.int64(first), np.int64(nodes), np.int64(above)
-            launch(instance("tree_parents", dimensions), geometry, boxes, *numbers)
-
+    built, vertices = Tree(sim, elements, sigmas, group), len(elements)
+    facts = _search_geometry(sim, vertices, k)
     distance, vertex = poisoned((vertices, k + 1), torch.float64), torch.full((vertices, k + 1), -7, dtype=torch.int32)
-    found = distance, vertex, count, np.int64(k + 1)
-    leaves(order)
-    if tree:
-        parents()
-        if order is None:
-            keys = torch.full((vertices,), -1, dtype=torch.int64)
-            root = np.int64(facts["first"][-2])
-            launch(instance("tree_keys", struct), facts["threads"], records, boxes, root, sigmas, keys, count)
-            assert (keys >= 0).all()
-            order = keys.argsort().numpy()
-            leaves(order)
-            parents()
+    found = distance, vertex, built.count, np.int64(k + 1)
+    if vertices > facts["all pairs"] if tree is None else tree:
+        order = built.keys().argsort() if order is None else order
+        built.leaves(order)
+        built.parents()
+        kernel = instance("nearest_in_tree", built.struct, facts["rows"])
         grid = facts["warps"] if blocks is None else [blocks, facts["warps"][1]]
-        launch(instance("nearest_in_tree", struct, facts["rows"]), grid, records, boxes, order, sigmas, *found)
+        built.launch(kernel, grid, built.records, built.boxes, order, sigmas, *found)
     else:
-        grid = facts["warps"] if blocks is None else [blocks, facts["warps"][1]]
-        launch(instance("nearest_of_all", struct, facts["rows"]), grid, records, sigmas, *found)
-    if blocks is not None:  # the rows found come first, and only they are completed
-        done = torch.arange(4 * blocks) if order is None else torch.from_numpy(order[: 4 * blocks])
-        distance[: len(done)], vertex[: len(done)] = distance[done], vertex[done]
-    rows = vertices if blocks is None else 4 * blocks
+        built.leaves(None)
+        kernel = instance("nearest_of_all", built.struct, facts["rows"])
+        built.launch(kernel, facts["warps"], built.records, sigmas, *found)
+    rows = vertices
+    if blocks is not None and order is not None:  # the rows found come first, and only they are completed
+        done = order[: 4 * blocks]
+        rows = len(done)
+        distance[:rows], vertex[:rows] = distance[done], vertex[done]
     index, sqdist = poisoned((vertices, k), torch.int64), poisoned((vertices, k), torch.float64)
-    geometry = _tree_geometry(sim, rows * k)["threads"]
-    launch(instance("whole_shells"), geometry, distance, vertex, index, sqdist, count, np.int64(k))
+    geometry = _search_geometry(sim, rows * k)["threads"]
+    built.launch(instance("whole_shells"), geometry, distance, vertex, index, sqdist, built.count, np.int64(k))
     return index[:rows], sqdist[:rows]

@@ -1,11 +1,11 @@
 """The CUDA operator `nearest_neighbors` against the CPU operator, on every executor."""
 
-import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.cuda import executor as executors
+from benchmarks.cuda import operators
 from cheblienet import ops
 from cheblienet.groups import GROUPS, R2
 
@@ -86,11 +86,27 @@ def test_all_elements_are_one(executor, group):
 def test_trees_of_several_levels(sm_90, vertices, blocks, sort):
     elements = random_elements(R2, vertices)
     # Shuffled, all boxes overlap and every leaf must be visited; sorted, next to none.
-    order = np.argsort(np.floor(elements[:, 0].numpy() * 40) * 2 + elements[:, 1].numpy())
-    order = np.roll(order, vertices // 2) if sort else np.random.default_rng(0).permutation(vertices)
+    order = torch.argsort(torch.floor(elements[:, 0] * 40) * 2 + elements[:, 1])
+    order = order.roll(vertices // 2) if sort else torch.randperm(vertices)
     actual = neighbours(sm_90, elements, (1.0, 0.5, 1.0), 16, R2, True, order=order, blocks=blocks)
     expected = ops.nearest_neighbors(elements, (1.0, 0.5, 1.0), 16, R2)
     assert_same(actual, tuple(t[order[: 4 * blocks]] for t in expected))
+
+
+def test_elements_are_sorted_by_the_cells_of_repeated_halving(sm_90):
+    """A wrong order costs time only, so nothing else shows it."""
+    elements = torch.rand(70, 2, dtype=torch.float64) * torch.tensor([3.0, 1.0])
+    keys = operators.Tree(sm_90, elements, torch.ones(3, dtype=torch.float64), "r2").keys()
+    low, high = elements.amin(0), elements.amax(0)
+    cell, width = torch.zeros(70, dtype=torch.int64), high - low
+    low = low.expand(70, 2).clone()
+    for _ in range(20):
+        side = int(width.argmax())
+        width[side] /= 2
+        upper = elements[:, side] >= low[:, side] + width[side]
+        low[:, side] += upper * width[side]
+        cell = 2 * cell + upper
+    assert torch.equal(keys >> 42, cell)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
