@@ -15,6 +15,7 @@
 namespace cheblienet {
 
 constexpr int kNormBlock = 256;
+constexpr int kNormResident = 3;     // blocks on a processor, at least: at most 80 registers, none kept in memory
 constexpr int kNormColumns = 64;     // packs that a block has side by side, at most: a row of 1 KiB
 constexpr int kNormRows = 8;         // rows that a thread goes down, at least
 constexpr int kNormBlocks = 1024;    // a few for each processor of any device
@@ -171,8 +172,9 @@ __device__ __forceinline__ bool sum_partial(const double* partial, int parts, in
 // Sums of s - center and of its square, by parts. The first row is the center, which is as near to the mean as any:
 // sums of squares keep their digits. Reads the signal once.
 template <class T, int N>
-__global__ void __launch_bounds__(kNormBlock) norm_moments(const T* __restrict__ x, const T* __restrict__ residual,
-                                                           double* __restrict__ partial, NormShape shape) {
+__global__ void __launch_bounds__(kNormBlock, kNormResident)
+    norm_moments(const T* __restrict__ x, const T* __restrict__ residual, double* __restrict__ partial,
+                 NormShape shape) {
   using V = device_accumulate_t<T>;
   const NormPlace<N> place(shape);
   V center[N], first[N] = {}, second[N] = {};
@@ -209,7 +211,7 @@ __global__ void __launch_bounds__(kStatisticsBlock)
 
 // y. Reads and writes the signal once.
 template <class T, int N>
-__global__ void __launch_bounds__(kNormBlock)
+__global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_apply(const T* __restrict__ x, const T* __restrict__ residual,
                const device_accumulate_t<T>* __restrict__ weight, const device_accumulate_t<T>* __restrict__ bias,
                const device_accumulate_t<T>* __restrict__ mean, const device_accumulate_t<T>* __restrict__ var,
@@ -250,7 +252,7 @@ __device__ __forceinline__ void for_gradients(const NormPlace<N>& place, const N
 
 // Sums of g and of g (s - mean), by parts. Reads the signal and the gradient once.
 template <class T, int N>
-__global__ void __launch_bounds__(kNormBlock)
+__global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_gradient_sums(const T* __restrict__ grad, const T* __restrict__ x, const T* __restrict__ residual,
                        const device_accumulate_t<T>* __restrict__ weight,
                        const device_accumulate_t<T>* __restrict__ bias, const device_accumulate_t<T>* __restrict__ mean,
@@ -287,7 +289,7 @@ __global__ void __launch_bounds__(kStatisticsBlock)
 // ds = scale (g - dbias / rows - (s - mean) / std dweight / rows); without the last two terms where mean and variance
 // are not the batch's. Reads the signal and the gradient once, writes one signal.
 template <class T, int N>
-__global__ void __launch_bounds__(kNormBlock)
+__global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_gradient(const T* __restrict__ grad, const T* __restrict__ x, const T* __restrict__ residual,
                   const device_accumulate_t<T>* __restrict__ weight, const device_accumulate_t<T>* __restrict__ bias,
                   const device_accumulate_t<T>* __restrict__ mean, const device_accumulate_t<T>* __restrict__ var,

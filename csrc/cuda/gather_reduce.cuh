@@ -11,6 +11,9 @@
 
 namespace cheblienet {
 
+// Blocks on a processor, at least: for more of them at once, the compiler would keep registers in memory.
+constexpr int kGatherBlocks = 4;
+
 struct GatherLaunch {
   unsigned grid, samples, block;  // a grid of (grid, samples) blocks
 };
@@ -25,7 +28,7 @@ constexpr GatherLaunch gather_launch(int64_t items, int64_t batch) {
 }
 
 template <class T, int N, Reduction reduction>
-__global__ void __launch_bounds__(kFlatBlock)
+__global__ void __launch_bounds__(kFlatBlock, kGatherBlocks)
     gather_reduce(const T* __restrict__ x, const int64_t* __restrict__ index, const uint8_t* __restrict__ choice,
                   T* __restrict__ y, uint8_t* __restrict__ winner, int64_t batch, int64_t vertices, int64_t outputs,
                   int members, int channels) {
@@ -74,7 +77,7 @@ __global__ void __launch_bounds__(kFlatBlock)
 // One thread per input vertex and pack of N channels, samples as above: it collects from the outputs that read the
 // vertex, in the order of the transposed index, so there are no atomics and the same input gives the same bits.
 template <class T, int N, Reduction reduction>
-__global__ void __launch_bounds__(kFlatBlock)
+__global__ void __launch_bounds__(kFlatBlock, kGatherBlocks)
     gather_reduce_backward(const T* __restrict__ grad, const uint8_t* __restrict__ winner,
                            const int64_t* __restrict__ index, const int64_t* __restrict__ rowptr,
                            const int64_t* __restrict__ entry, T* __restrict__ dx, int64_t batch, int64_t vertices,

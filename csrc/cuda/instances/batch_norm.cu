@@ -29,8 +29,8 @@ template void of_sums<double, float>();
 
 }  // namespace cheblienet
 
-__global__ void geometry(int64_t rows, int64_t channels, int size, uint64_t addresses, cheblienet::NormShape* shape,
-                         int* facts) {
+__global__ void __launch_bounds__(1)
+    geometry(int64_t rows, int64_t channels, int size, uint64_t addresses, cheblienet::NormShape* shape, int* facts) {
   facts[0] = cheblienet::pack_of(channels, size, addresses);
   facts[1] = cheblienet::kNormBlock;
   facts[2] = cheblienet::kStatisticsBlock;

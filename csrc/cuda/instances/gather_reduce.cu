@@ -18,7 +18,8 @@ template void of_types<double, float, __half, __nv_bfloat16>();
 
 }  // namespace cheblienet
 
-__global__ void geometry(int64_t vertices, int64_t batch, int64_t channels, int size, uint64_t addresses, int* facts) {
+__global__ void __launch_bounds__(1)
+    geometry(int64_t vertices, int64_t batch, int64_t channels, int size, uint64_t addresses, int* facts) {
   facts[0] = cheblienet::pack_of(channels, size, addresses);
   const cheblienet::GatherLaunch launch = cheblienet::gather_launch(vertices * channels / facts[0], batch);
   facts[1] = launch.grid;

@@ -22,7 +22,7 @@ template void of_groups<R2<double>, SE2<double>, S2<double>, SO3<double>>();
 
 }  // namespace cheblienet
 
-__global__ void geometry(int64_t items, int64_t k, int64_t* out) {
+__global__ void __launch_bounds__(1) geometry(int64_t items, int64_t k, int64_t* out) {
   using namespace cheblienet;
   const WarpLaunch warps = warp_launch(items);
   const FlatLaunch lanes = flat_launch(padded(items)), threads = flat_launch(items);
@@ -35,7 +35,7 @@ __global__ void geometry(int64_t items, int64_t k, int64_t* out) {
 }
 
 template <class Group>
-__global__ void components(int64_t* out) {
+__global__ void __launch_bounds__(1) components(int64_t* out) {
   out[0] = cheblienet::Record<Group>::components;
   out[1] = cheblienet::Record<Group>::dimensions;
 }
