@@ -180,10 +180,10 @@ def mutual_neighbors(sim: Simulator, index: Tensor, sqdist: Tensor, limit: float
 
 def _search_geometry(sim: Simulator, items: int, k: int = 1) -> dict[str, Any]:
     out = sim.geometry("nearest_neighbors", np.zeros(64, np.int64), np.int64(items), np.int64(k))
-    levels = out[9]
+    levels = out[10]
     return {
         "warps": out[0:2], "lanes": out[2:4], "threads": out[4:6], "rows": out[6], "padded": out[7], "all pairs": out[8],
-        "first": out[10 : 11 + levels], "nodes": out[11 + levels : 11 + 2 * levels],
+        "one pass": out[9], "first": out[11 : 12 + levels], "nodes": out[12 + levels : 12 + 2 * levels],
     }  # fmt: skip
 
 
@@ -236,11 +236,14 @@ def nearest_neighbors(
     blocks: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`tree` overrules the choice by the number of elements, `order` is then that of the elements in the tree, and only the
-    first `blocks` blocks of the search are executed: their elements' rows are the result."""
+    first `blocks` blocks of the search are executed: their elements' rows are the result. It takes one pass then."""
     built, vertices = Tree(sim, elements, sigmas, group), len(elements)
     facts = _search_geometry(sim, vertices, k)
-    distance, vertex = poisoned((vertices, k + 1), torch.float64), torch.full((vertices, k + 1), -7, dtype=torch.int32)
-    found = distance, vertex, built.count, np.int64(k + 1)
+    index, sqdist = poisoned((vertices, k), torch.int64), poisoned((vertices, k), torch.float64)
+    waiting = 0 if facts["one pass"] else vertices
+    distance, vertex = poisoned((waiting, k + 1), torch.float64), torch.full((waiting, k + 1), -7, dtype=torch.int32)
+    sizes = built.count, np.int64(k)
+    found = index, sqdist, distance, vertex, *sizes
     if vertices > facts["all pairs"] if tree is None else tree:
         order = built.keys().argsort() if order is None else order
         built.leaves(order)
@@ -252,12 +255,10 @@ def nearest_neighbors(
         built.leaves(None)
         kernel = instance("nearest_of_all", built.struct, facts["rows"])
         built.launch(kernel, facts["warps"], built.records, sigmas, *found)
-    rows = vertices
-    if blocks is not None and order is not None:  # the rows found come first, and only they are completed
-        done = order[: 4 * blocks]
-        rows = len(done)
-        distance[:rows], vertex[:rows] = distance[done], vertex[done]
-    index, sqdist = poisoned((vertices, k), torch.int64), poisoned((vertices, k), torch.float64)
-    geometry = _search_geometry(sim, rows * k)["threads"]
-    built.launch(instance("whole_shells"), geometry, distance, vertex, index, sqdist, built.count, np.int64(k))
-    return index[:rows], sqdist[:rows]
+    if not facts["one pass"]:
+        geometry = _search_geometry(sim, vertices * k)["threads"]
+        built.launch(instance("whole_shells"), geometry, distance, vertex, index, sqdist, *sizes)
+    if blocks is not None and order is not None:
+        rows = order[: 4 * blocks]
+        return index[rows], sqdist[rows]
+    return index, sqdist

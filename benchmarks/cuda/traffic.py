@@ -58,11 +58,13 @@ class Row:
     active_lanes: float
     instructions_per_step: float  # of a lane, in PTX
     dram_bytes: float
+    dram_stored: float
     l2_bytes: float
     dram_us: float
     l2_us: float
     issue_us: float
     arithmetic_us: float
+    other_launches: int  # of other kernels, in the same work
 
     @property
     def bound(self) -> str:
@@ -157,7 +159,6 @@ def neighbours(name: str, graph: GEGraph, group: str, tree: bool) -> Work:
         "nearest_in_tree": Unit("element", vertices),
         "tree_leaves": Unit("element", vertices),
         "tree_keys": Unit("element", vertices),
-        "whole_shells": Unit("slot", vertices * NEIGHBORS),
     }
     return Work(
         f"{name}, {'tree' if tree else 'all pairs'}",
@@ -227,10 +228,12 @@ def measure(work: Work, simulator: Simulator) -> list[Row]:
                 active_lanes=total["lane_instructions"] / total["warp_instructions"],
                 instructions_per_step=total["lane_instructions"] / (unit.count * unit.steps),
                 dram_bytes=dram,
+                dram_stored=total["unique_store"],
                 l2_bytes=l2,
                 dram_us=1e6 * dram / DRAM,
                 l2_us=1e6 * l2 / L2,
                 issue_us=1e6 * max(total["warp_instructions"] / ISSUED, total["shared_ways"] / SHARED),
+                other_launches=len(simulator.reports) - len(reports),
                 arithmetic_us=1e6 * (total["fp32"] / FP32 + total["fp64"] / FP64),
             )
         )
@@ -251,6 +254,28 @@ def table(rows: list[Row]) -> str:
             f"{row.dram_bytes / 1e6:.2f} | {row.l2_bytes / 1e6:.2f} | {row.bound} | {row.estimate_us:.1f} us | "
             f"{', '.join(row.shortfalls()) or '-'} |"
         )
+    return "\n".join(lines)
+
+
+def conclusions(rows: list[Row]) -> str:
+    """What the figures say about two choices: no kernel that takes the last step of the recurrence and the product with
+    Theta together, and a search of all pairs for few elements only."""
+    lines = []
+    for row in rows:
+        if row.kernel == "chebyshev_step":
+            saved = row.dram_stored / (ORDERS - 1) * 2  # T_{R-1}(L) x is neither written nor read again
+            product = row.dram_stored / (ORDERS - 1) * (ORDERS + 1)  # all orders read, the result written
+            share = saved / (row.l2_bytes + product)
+            lines.append(f"- {row.work}: the product with Theta in the last step would save {share:.1%} of the bytes.")
+    pairs = {row.work.split(", ")[0]: row for row in rows if row.kernel == "nearest_of_all"}
+    for row in rows:
+        all_pairs = pairs.get(row.work.split(", ")[0])
+        if row.kernel == "nearest_in_tree" and all_pairs is not None:
+            more = row.other_launches - all_pairs.other_launches
+            lines.append(
+                f"- {row.work.split(', ')[0]}: all pairs take {all_pairs.estimate_us:.1f} us, the tree "
+                f"{row.estimate_us:.1f} us, {more} launches more and a sort."
+            )
     return "\n".join(lines)
 
 

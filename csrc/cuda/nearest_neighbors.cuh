@@ -24,8 +24,9 @@ CHEBLIENET_HD WarpLaunch warp_launch(int64_t items) {
   return {static_cast<unsigned>((items + kWarpsPerBlock - 1) / kWarpsPerBlock), kWarpsPerBlock * kWarp};
 }
 
-// The rows of 32 that hold the k + 1 nearest in registers. More than 96 are found in several passes.
+// The rows of 32 that hold the k + 1 nearest in registers. More than 96 are found in several passes and wait in memory.
 CHEBLIENET_HD int list_rows(int64_t k) { return k < 32 ? 1 : k < 64 ? 2 : 3; }
+CHEBLIENET_HD bool in_one_pass(int64_t k) { return k < 3 * kWarp; }
 
 // Up to so many elements are compared each with each: at most twice the work of a search, without sort and tree.
 constexpr int64_t kAllPairs = 2048;
@@ -172,24 +173,97 @@ struct Selection {
   }
 };
 
-// Calls search(selection) in as many passes as it takes to list `count` nearest, and writes them.
+// Where a search leaves what it found: the neighbourhoods (V, k) or, before whole_shells makes them of more than one
+// pass can list, the k + 1 nearest (V, k + 1), sorted by (distance, vertex).
+struct Neighborhoods {
+  int64_t* index;
+  double* sqdist;
+  double* distance;
+  int* vertex;
+  int64_t vertices, k;
+
+  // How many of the k + 1 nearest there are.
+  CHEBLIENET_HD int64_t listed() const { return k + 1 < vertices - 1 ? k + 1 : vertices - 1; }
+};
+
+// A neighbourhood from the k + 1 nearest in the registers of a warp: a shell whose end is among them is its own, its
+// members by increasing vertex; the slots of any other are without a vertex.
+template <int rows>
+__device__ __forceinline__ void write_shells(const WarpList<rows>& nearest, int lane, int64_t row,
+                                             const Neighborhoods& to) {
+  const int k = static_cast<int>(to.k), listed = static_cast<int>(to.listed());
+  unsigned begins[rows];  // bit l of r: a shell begins at entry 32 r + l
+  double last = -INFINITY;
+#pragma unroll
+  for (int r = 0; r < rows; ++r) {
+    double before = __shfl_up_sync(kAllLanes, nearest.distance[r], 1);
+    if (lane == 0) before = last;
+    last = __shfl_sync(kAllLanes, nearest.distance[r], kWarp - 1);
+    const int entry = r * kWarp + lane;
+    begins[r] =
+        __ballot_sync(kAllLanes, entry == 0 || entry >= listed || is_shell_boundary(before, nearest.distance[r]));
+  }
+  int begin[rows], end[rows], place[rows];
+#pragma unroll
+  for (int r = 0; r < rows; ++r) {
+    const unsigned below = (2u << lane) - 1;  // this lane and those before it
+    begin[r] = 0;
+    end[r] = listed;
+#pragma unroll
+    for (int q = 0; q <= r; ++q) {
+      const unsigned bits = q < r ? begins[q] : begins[q] & below;
+      if (bits != 0) begin[r] = q * kWarp + 31 - __clz(bits);
+    }
+#pragma unroll
+    for (int q = rows - 1; q >= r; --q) {
+      const unsigned bits = q > r ? begins[q] : begins[q] & ~below;
+      if (bits != 0) end[r] = q * kWarp + __ffs(bits) - 1;
+    }
+    place[r] = begin[r];
+  }
+#pragma unroll
+  for (int q = 0; q < rows; ++q) {
+    for (int entry = q * kWarp; entry < (q + 1) * kWarp && entry < k; ++entry) {
+      const int other = __shfl_sync(kAllLanes, nearest.vertex[q], entry % kWarp);
+#pragma unroll
+      for (int r = 0; r < rows; ++r)
+        if (entry >= begin[r] && entry < end[r] && other < nearest.vertex[r]) ++place[r];
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < rows; ++r) {
+    const int slot = r * kWarp + lane;
+    if (slot >= k) continue;
+    const bool whole = end[r] <= k && slot < listed;
+    if (!whole) place[r] = slot;
+    to.index[row * k + place[r]] = whole ? nearest.vertex[r] : -1;
+    to.sqdist[row * k + place[r]] = nearest.distance[r];
+  }
+}
+
+// Calls search(selection) in as many passes as it takes to list the k + 1 nearest, and writes what they make.
 template <class Group, int rows, class Search>
 __device__ __forceinline__ void select_nearest(const typename Group::Element& element, const Metric<double>& metric,
-                                               Waiting<Group>& queue, int64_t count, bool writes, double* distance,
-                                               int* vertex, const Search& search) {
+                                               Waiting<Group>& queue, bool writes, int64_t row, const Neighborhoods& to,
+                                               const Search& search) {
   const int lane = threadIdx.x % kWarp;
+  const int64_t count = to.k + 1;
   double after_distance = -INFINITY;
   int after_vertex = -1;
   for (int64_t base = 0; base < count; base += rows * kWarp) {
     Selection<Group, rows> selection(element, metric, queue, count - base, after_distance, after_vertex);
     search(selection);
     selection.finish();
+    if (in_one_pass(to.k)) {
+      if (writes) write_shells(selection.nearest, lane, row, to);
+      return;
+    }
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
       const int64_t entry = base + r * kWarp + lane;
       if (writes && entry < count) {
-        distance[entry] = selection.nearest.distance[r];
-        vertex[entry] = selection.nearest.vertex[r];
+        to.distance[row * count + entry] = selection.nearest.distance[r];
+        to.vertex[row * count + entry] = selection.nearest.vertex[r];
       }
     }
     after_distance = __shfl_sync(kAllLanes, selection.nearest.distance[rows - 1], kWarp - 1);
@@ -197,13 +271,14 @@ __device__ __forceinline__ void select_nearest(const typename Group::Element& el
   }
 }
 
-// One warp per element of a tree; writes the `count` nearest, sorted by (distance, vertex), in row order[position] of
-// distance and vertex (V, count). Reads the boxes of the nodes it descends to and the records of the leaves it visits.
+// One warp per element of a tree; what it finds goes to row order[position]. Reads the boxes of the nodes it descends
+// to and the records of the leaves it visits.
 template <class Group, int rows>
 __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
     nearest_in_tree(const double* __restrict__ records, const double* __restrict__ boxes,
-                    const int64_t* __restrict__ order, const double* __restrict__ sigmas, double* __restrict__ distance,
-                    int* __restrict__ vertex, int64_t vertices, int64_t count) {
+                    const int64_t* __restrict__ order, const double* __restrict__ sigmas, int64_t* __restrict__ index,
+                    double* __restrict__ sqdist, double* __restrict__ distance, int* __restrict__ vertex,
+                    int64_t vertices, int64_t k) {
   using R = Record<Group>;
   __shared__ Waiting<Group> queues[kWarpsPerBlock];
   __shared__ Pending pending[kWarpsPerBlock];
@@ -211,7 +286,6 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
   const int64_t own = blockIdx.x * int64_t(kWarpsPerBlock) + warp;
   if (own >= vertices) return;
   const Metric<double> metric{sigmas[0], sigmas[1], sigmas[2]};
-  const int64_t row = order[own] * count;
   double at[R::dimensions];
   R::embedding(records, own, at);
   const auto search = [&](auto& selection) {
@@ -222,15 +296,16 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
                       [&] { return static_cast<int>(order[position]); });
     });
   };
-  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], count, true, distance + row, vertex + row,
-                              search);
+  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], true, order[own],
+                              {index, sqdist, distance, vertex, vertices, k}, search);
 }
 
 // One warp per element, every candidate for each: a block reads them once, 128 at a time, into shared memory.
 template <class Group, int rows>
 __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
-    nearest_of_all(const double* __restrict__ records, const double* __restrict__ sigmas, double* __restrict__ distance,
-                   int* __restrict__ vertex, int64_t vertices, int64_t count) {
+    nearest_of_all(const double* __restrict__ records, const double* __restrict__ sigmas, int64_t* __restrict__ index,
+                   double* __restrict__ sqdist, double* __restrict__ distance, int* __restrict__ vertex,
+                   int64_t vertices, int64_t k) {
   using R = Record<Group>;
   __shared__ Waiting<Group> queues[kWarpsPerBlock];
   __shared__ double tile[R::numbers][kWarpsPerBlock * kWarp];
@@ -258,12 +333,11 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
       __syncthreads();
     }
   };
-  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], count, item < vertices,
-                              distance + own * count, vertex + own * count, search);
+  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], item < vertices, own,
+                              {index, sqdist, distance, vertex, vertices, k}, search);
 }
 
-// One thread per slot of index and sqdist (V, k): a shell whose end is among the k + 1 nearest is a neighbourhood's,
-// its members by increasing vertex; the slots of any other are without a vertex.
+// One thread per slot of index and sqdist (V, k), for more neighbours than one pass lists: the shells as above.
 __global__ void __launch_bounds__(kFlatBlock)
     whole_shells(const double* __restrict__ distance, const int* __restrict__ vertex, int64_t* __restrict__ index,
                  double* __restrict__ sqdist, int64_t vertices, int64_t k) {

@@ -27,8 +27,8 @@ __global__ void __launch_bounds__(1) geometry(int64_t items, int64_t k, int64_t*
   const WarpLaunch warps = warp_launch(items);
   const FlatLaunch lanes = flat_launch(padded(items)), threads = flat_launch(items);
   const int levels = tree_levels(items);
-  const int64_t facts[] = {warps.grid,    warps.block,  lanes.grid,    lanes.block, threads.grid,
-                           threads.block, list_rows(k), padded(items), kAllPairs,   levels};
+  const int64_t facts[] = {warps.grid,   warps.block,   lanes.grid, lanes.block,    threads.grid, threads.block,
+                           list_rows(k), padded(items), kAllPairs,  in_one_pass(k), levels};
   for (int64_t fact : facts) *out++ = fact;
   for (int level = 0; level <= levels; ++level) *out++ = tree_first(items, level);
   for (int level = 0; level < levels; ++level) *out++ = tree_nodes(items, level);
