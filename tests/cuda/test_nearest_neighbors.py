@@ -72,6 +72,13 @@ def test_few_elements(executor, vertices):
             assert_same(neighbours(executor, elements, (1.0, 2.0, 1.0), K, R2, tree), expected)
 
 
+def test_several_tiles_of_candidates(executor, same_bits):
+    elements = random_elements(R2, 260)
+    expected = ops.nearest_neighbors(elements, (1.0, 2.0, 1.0), 9, R2)
+    actual = same_bits(executor, lambda: neighbours(executor, elements, (1.0, 2.0, 1.0), 9, R2, False), (0, 1))
+    assert_same(actual, expected)
+
+
 @pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
 def test_all_elements_are_one(executor, group):
     elements = random_elements(group, 1).repeat(40, 1)
