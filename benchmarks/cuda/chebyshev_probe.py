@@ -80,6 +80,15 @@ def _call(sim: Simulator, operator: Callable[..., Any], memory: int, arguments: 
     return result
 
 
+def step_launches(vertices: int, samples: int, channels: int, pack: int) -> list[tuple[int, int, int]]:
+    """First row, rows and blocks of the launches of one step."""
+    out = (ctypes.c_int64 * 300)()
+    function = _library().cheblienet_step_launches
+    function.argtypes = [ctypes.c_int64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p]
+    function.restype = ctypes.c_int64
+    return [tuple(out[3 * i : 3 * i + 3]) for i in range(function(vertices, samples, channels, pack, out))]
+
+
 def chebyshev(sim: Simulator, *arguments: Tensor | None, memory: int = MANY_BYTES) -> Tensor:
     """`memory` is what the workspace of a block of samples may take, in bytes."""
     _library()

@@ -112,6 +112,31 @@ def test_shapes_strides_and_types_on_a_gpu_that_is_not_there(name):
                 assert got.stride() == wanted.stride()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
+@pytest.mark.parametrize(
+    "name", [name for name in CALLS if name.startswith(("convolution", "pooling", "normalisation"))]
+)
+def test_can_be_captured_in_a_cuda_graph(name):
+    for operator, arguments in CALLS[name]():
+        function, arguments = getattr(torch.ops.cheblienet, operator), tree_map(to_gpu, arguments)
+        expected = as_tuple(function(*arguments))
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            function(*arguments)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = as_tuple(function(*arguments))
+        graph.replay()
+        for got, wanted in zip(captured, expected, strict=True):
+            torch.testing.assert_close(got, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+def to_gpu(argument):
+    return argument.cuda() if isinstance(argument, torch.Tensor) else argument
+
+
 def is_floating(argument):
     return isinstance(argument, torch.Tensor) and argument.is_floating_point()
 
