@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from cheblienet.nn import VertexBatchNorm
 from cheblienet.ops import reference
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -90,3 +93,26 @@ def test_nothing_to_do(executor, shape):
     assert dx.shape == shape
     assert not dweight.any()
     assert not dbias.any()
+
+
+class Calls(TorchDispatchMode):
+    """The names of the operators that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+def test_the_layer_uses_the_operator_on_a_gpu():
+    with FakeTensorMode(), torch.device("cuda"):
+        layer, x = VertexBatchNorm(8), torch.randn(2, 9, 8).transpose(1, 2)
+        with Calls() as calls:
+            y = layer(x, residual=x, relu=True)
+    assert y.device.type == "cuda"
+    assert y.transpose(1, 2).is_contiguous()
+    assert "cheblienet::batch_norm" in calls.names
+    assert not any("aten::native_batch_norm" in name for name in calls.names)
