@@ -119,6 +119,9 @@ def kernels(binary: Path) -> list[Kernel]:
         elif "REG:" in line:
             use = {key: int(value) for key, value in re.findall(r"(REG|STACK|SHARED|LOCAL):(\d+)", line)}
             found.append((arch, name, use))
+    unbounded = {name for _, name, _ in found} - set(blocks)
+    if unbounded:
+        raise ValueError(f"{binary}: expected __launch_bounds__ on every kernel, got none on {sorted(unbounded)}")
     names = dict(zip(blocks, _demangled(list(blocks)), strict=True))
     return [
         Kernel(

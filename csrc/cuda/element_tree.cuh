@@ -9,9 +9,6 @@
 
 namespace cheblienet {
 
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
-
 // Numbers are kept in groups of 32 records, component by component: a warp reads one component of 32 neighbouring
 // records as 256 adjacent bytes.
 template <int components>

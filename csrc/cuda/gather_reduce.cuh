@@ -1,10 +1,5 @@
 // Pooling and unpooling kernels, without the framework: nvcc compiles them for the package, a simulator may run their
 // PTX.
-//
-// One thread per vertex of the result and pack of N channels, for one sample or, where there is enough to do without,
-// several; neighbouring threads take neighbouring packs, so loads and stores of x, y and winner are contiguous along
-// the channels. No shared memory. Bytes moved per output element: m elements of x, one of y, one byte of winner for
-// "max"; the index of m int64 is read once per pack and served by the cache.
 #pragma once
 #include "../math/reduction.h"
 #include "pack.cuh"
@@ -27,6 +22,10 @@ constexpr GatherLaunch gather_launch(int64_t items, int64_t batch) {
   return {flat.grid, static_cast<unsigned>(wanted < batch ? wanted : batch), flat.block};
 }
 
+// One thread per vertex of the result and pack of N channels, for one sample or, where there is enough to do without,
+// several; neighbouring threads take neighbouring packs, so loads and stores of x, y and winner are contiguous along
+// the channels. No shared memory. Bytes moved per output element: m elements of x, one of y, one byte of winner for
+// "max"; the index of m int64 is read once per pack and served by the cache.
 template <class T, int N, Reduction reduction>
 __global__ void __launch_bounds__(kFlatBlock, kGatherBlocks)
     gather_reduce(const T* __restrict__ x, const int64_t* __restrict__ index, const uint8_t* __restrict__ choice,

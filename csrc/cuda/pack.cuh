@@ -1,4 +1,5 @@
-// Channels in packs of 16 bytes, and the type in which they are summed.
+// What the kernels have in common: warps, channels in packs of 16 bytes and the type in which they are summed, and
+// launches of one thread per item.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -6,6 +7,9 @@
 #include <cstdint>
 
 namespace cheblienet {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
 
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
