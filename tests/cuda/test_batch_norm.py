@@ -56,6 +56,17 @@ def test_value_and_gradients_agree_with_the_reference(
         assert_close(got, wanted, factor=10)
 
 
+def test_more_parts_than_rows_of_threads_that_sum_them(executor, assert_close):
+    x, residual, weight, bias, mean, var, dy = problem((1, 1100, 257), torch.float32, False, True)
+    y, mean, var, gradients = expected_of(x, residual, weight, bias, mean, var, False, dy)
+    results = executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, False)
+    for got, wanted in zip(results, (y, mean, var), strict=True):
+        assert_close(got, wanted, factor=2)
+    actual = executor.batch_norm_backward(dy, x, residual, weight, bias, *results[1:], 1e-5, False, True)
+    for got, wanted in zip(actual, gradients, strict=True):
+        assert_close(got, wanted, factor=10)
+
+
 @pytest.mark.parametrize("who", ["signals", "parameters"])
 def test_memory_that_starts_off_16_bytes(executor, who, assert_close):
     shape, signals, parameters = (2, 9, 16), int(who == "signals"), int(who == "parameters")
