@@ -101,15 +101,19 @@ def verdicts(benchmark: Benchmark, rows: list[Row]) -> list[str]:
     return said
 
 
+def on_device(row: Row) -> str:
+    return str(row["benchmark"]) if row["device"] == "cpu" else f"{row['benchmark']}, {row['device']}"
+
+
 def draw(rows: list[Row], path: Path) -> None:
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(row["benchmark"] for row in rows))
+    names = list(dict.fromkeys(on_device(row) for row in rows))
     contenders = list(dict.fromkeys(row["contender"] for row in rows))
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.75 * len(names)), layout="constrained")
     height = 0.8 / len(contenders)
     for i, contender in enumerate(contenders):
-        mine = {row["benchmark"]: row["median_ms"] for row in rows if row["contender"] == contender}
+        mine = {on_device(row): row["median_ms"] for row in rows if row["contender"] == contender}
         places = [names.index(name) + i * height for name in mine]
         bars = axes.barh(places, list(mine.values()), height, label=contender)
         axes.bar_label(bars, [f"{value:.0f}" for value in mine.values()], padding=2, fontsize=7)
@@ -124,6 +128,7 @@ def draw(rows: list[Row], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", default="", help="run the benchmarks whose names contain this")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="where to; the CPU, and the GPU if there is one")
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of timing for each benchmark")
     parser.add_argument("--out", type=Path, default=Path("outputs/bench"))
     args = parser.parse_args()
@@ -131,7 +136,9 @@ def main() -> None:
 
     info = {**cheblienet.build_info(), "machine": platform.processor() or platform.machine()}
     print(", ".join(f"{name} {value}" for name, value in info.items()))
-    chosen = [b for b in chebyshev.benchmarks() + graphs.benchmarks() if args.only in b.name]
+    devices = [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    everything = [b for device in devices for b in chebyshev.benchmarks(device) + graphs.benchmarks(device)]
+    chosen = [b for b in everything if args.only in b.name]
     if not chosen:
         raise SystemExit(f"--only: no benchmark has {args.only!r} in its name")
     rows: list[Row] = []

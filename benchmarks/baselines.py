@@ -106,14 +106,17 @@ class GeometricChebConv(nn.Module):
         super().__init__()
         from torch_geometric.nn import ChebConv as Layer
 
-        self.edge_index, self.edge_weight = layer.graph.edge_index, layer.graph.edge_weight
-        self.layer = Layer(layer.in_channels, layer.out_channels, layer.kernel_size, bias=layer.bias is not None)
+        device = layer.weight.device
+        self.edge_index, self.edge_weight = layer.graph.edge_index.to(device), layer.graph.edge_weight.to(device)
+        self.layer = Layer(layer.in_channels, layer.out_channels, layer.kernel_size, bias=layer.bias is not None).to(
+            device
+        )
         with torch.no_grad():
             for linear, weight in zip(self.layer.lins, layer.weight, strict=True):
                 linear.weight.copy_(weight.T)
             if layer.bias is not None:
                 self.layer.bias.copy_(layer.bias)
-        self.lambda_max = torch.tensor(2.0)
+        self.lambda_max = torch.tensor(2.0, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, V, Cin) -> (B, V, Cout)"""

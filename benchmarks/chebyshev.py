@@ -13,6 +13,7 @@ from .measure import read_bandwidth, timed
 from .registry import OURS, REFERENCE, Benchmark, Contender
 
 ORDERS = 4
+CSR = {"cpu": "MKL CSR", "cuda": "cuSPARSE"}  # the library behind the framework's products of CSR matrices
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "SE(2) 28x28x6": lambda: SE2GEGraph((28, 28, 6), (1.0, 0.1, 2.048 / 28**2), 16),
     "SE(2) 96x96x6": lambda: SE2GEGraph((96, 96, 6), (1.0, 0.1, 2.048 / 96**2), 16),
@@ -39,23 +40,26 @@ def differentiated(layer: nn.Module, x: Tensor, dy: Tensor) -> Contender:
     return Contender(lambda: torch.autograd.grad(layer(x), inputs, dy), forward)
 
 
-def floor(graph: Graph, batch: int, cin: int, cout: int) -> float:
+def floor(graph: Graph, batch: int, cin: int, cout: int, device: str) -> float:
     """Seconds of the matrix products alone at the library's speed, and of the sparse products' reads from cache."""
     rows = batch * graph.num_vertices
     products = [((rows, ORDERS * cin), (ORDERS * cin, cout)), ((rows, ORDERS * cout), (ORDERS * cout, cin))]
     seconds = 0.0
     for a_shape, b_shape in products:
-        a, b = torch.randn(a_shape), torch.randn(b_shape)
-        out = torch.empty(a_shape[0], b_shape[1])
-        seconds += min(timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out)) for _ in range(5))
-    x, u, out = torch.randn(rows, cin), torch.randn(rows, ORDERS * cout), torch.empty(cin, ORDERS * cout)
-    seconds += min(timed(lambda: torch.mm(x.T, u, out=out)) for _ in range(5))
+        a, b = torch.randn(a_shape, device=device), torch.randn(b_shape, device=device)
+        out = torch.empty(a_shape[0], b_shape[1], device=device)
+        seconds += min(timed(lambda a=a, b=b, out=out: torch.mm(a, b, out=out), device) for _ in range(5))
+    x, u = torch.randn(rows, cin, device=device), torch.randn(rows, ORDERS * cout, device=device)
+    out = torch.empty(cin, ORDERS * cout, device=device)
+    seconds += min(timed(lambda: torch.mm(x.T, u, out=out), device) for _ in range(5))
     per_channel = 4 * (graph.num_edges + 2 * graph.num_vertices)  # gathered rows, the order before last, the result
     moved = batch * (ORDERS - 1) * (min(cin, cout) + min(cout, 2 * cin)) * per_channel
-    return seconds + moved / read_bandwidth()
+    return seconds + moved / read_bandwidth(device)
 
 
-def convolution(graph_name: str, batch: int, cin: int, cout: int, goals: dict[str, float]) -> Benchmark:
+def convolution(
+    graph_name: str, batch: int, cin: int, cout: int, goals: dict[str, float], device: str, geometric: bool
+) -> Benchmark:
     """Every contender gets the signal in the layout that it works on, so none pays for a transpose.
 
     PyTorch Geometric is timed at the paper's size only: its steps on the large graphs would take most of a run.
@@ -64,8 +68,8 @@ def convolution(graph_name: str, batch: int, cin: int, cout: int, goals: dict[st
     def setup(kind: Callable[[ChebConv], nn.Module], layout: tuple[int, int, int]) -> Contender:
         graph = graph_of(graph_name)
         torch.manual_seed(0)
-        layer = ChebConv(cin, cout, ORDERS, graph)
-        x, dy = torch.randn(batch, graph.num_vertices, cin), torch.randn(batch, graph.num_vertices, cout)
+        layer = ChebConv(cin, cout, ORDERS, graph).to(device)
+        x, dy = (torch.randn(batch, graph.num_vertices, width, device=device) for width in (cin, cout))
         x, dy = x.permute(layout), dy.permute(layout)
         if kind is not identity:  # ours takes (B, C, V) in vertex-major memory, which permuting leaves as it is
             x, dy = x.contiguous(), dy.contiguous()
@@ -75,15 +79,15 @@ def convolution(graph_name: str, batch: int, cin: int, cout: int, goals: dict[st
         return layer
 
     def bound() -> float:
-        return floor(graph_of(graph_name), batch, cin, cout)
+        return floor(graph_of(graph_name), batch, cin, cout, device)
 
     num_vertices = graph_of(graph_name).num_vertices
     contenders = {
         OURS: lambda: setup(identity, (0, 2, 1)),
         REFERENCE: lambda: setup(ReferenceChebConv, (0, 2, 1)),
-        "MKL CSR": lambda: setup(CsrChebConv, (1, 0, 2)),
+        CSR[device]: lambda: setup(CsrChebConv, (1, 0, 2)),
     }
-    if "PyG" in goals:
+    if geometric:
         contenders["PyG"] = lambda: setup(GeometricChebConv, (0, 1, 2))
     return Benchmark(
         name=f"{graph_name}, B={batch}, {cin}->{cout}",
@@ -92,22 +96,24 @@ def convolution(graph_name: str, batch: int, cin: int, cout: int, goals: dict[st
         flops=3 * 2.0 * batch * num_vertices * ORDERS * cin * cout,
         floor=bound,
         goals=goals,
+        device=device,
     )
 
 
-def training_step(batch: int) -> Benchmark:
+def training_step(batch: int, device: str) -> Benchmark:
     """One step of Adam on the paper's MNIST network: SE(2) 28x28x6, depth 2, widening 2; ours in bfloat16 autocast, too."""
 
     def setup(rebuild: Callable[[nn.Module], nn.Module], bf16: bool = False) -> Contender:
         torch.manual_seed(0)
         graph = graph_of("SE(2) 28x28x6")
-        network = rebuild(WideResSE2GEChebNet(1, 10, ORDERS, graph, res_depth=2, widen_factor=2))
+        network = rebuild(WideResSE2GEChebNet(1, 10, ORDERS, graph, res_depth=2, widen_factor=2).to(device)).to(device)
         optimizer = torch.optim.Adam(network.parameters())
-        x, labels = torch.randn(batch, 1, graph.num_vertices), torch.randint(10, (batch,))
+        x = torch.randn(batch, 1, graph.num_vertices, device=device)
+        labels = torch.randint(10, (batch,), device=device)
 
         def step() -> None:
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
                 scores = network(x)
             nn.functional.nll_loss(scores.float(), labels).backward()
             optimizer.step()
@@ -122,15 +128,17 @@ def training_step(batch: int) -> Benchmark:
             f"{OURS} bf16": lambda: setup(lambda network: network, bf16=True),
             f"{OURS} compile": lambda: setup(torch.compile),
         },
-        goals={REFERENCE: 8.0, "memory": 4.0},
+        goals={REFERENCE: 8.0, "memory": 4.0} if device == "cpu" else {},
+        device=device,
     )
 
 
-def benchmarks() -> list[Benchmark]:
+def benchmarks(device: str) -> list[Benchmark]:
+    """The goals are those of a CPU."""
     result = []
     for (cin, cout), goal in zip(((16, 32), (32, 32), (64, 64), (128, 128)), (8.0, 8.0, 6.0, 5.0), strict=True):
-        goals = {REFERENCE: goal, "MKL CSR": 2.5, "PyG": 20.0, "memory": 4.0, "floor": 0.7}
-        result.append(convolution("SE(2) 28x28x6", 16, cin, cout, goals))
+        goals = {REFERENCE: goal, CSR["cpu"]: 2.5, "PyG": 20.0, "memory": 4.0, "floor": 0.7} if device == "cpu" else {}
+        result.append(convolution("SE(2) 28x28x6", 16, cin, cout, goals, device, geometric=True))
     for graph_name in ("SE(2) 96x96x6", "SO(3) level 5 x 6"):
-        result += [convolution(graph_name, 2, c, c, {}) for c in (32, 128)]
-    return [*result, training_step(16)]
+        result += [convolution(graph_name, 2, c, c, {}, device, geometric=False) for c in (32, 128)]
+    return [*result, training_step(16, device)]

@@ -63,8 +63,10 @@ def batch_norm(
                 f"got {residual.dtype} {tuple(residual.shape)}"
             )
         residual = check_device("batch_norm: residual", residual, x.device).contiguous()
+    if mean is not None and var is not None:
+        mean, var = mean.contiguous(), var.contiguous()
     y, used_mean, used_var = torch.ops.cheblienet.batch_norm(
-        x.contiguous(), residual, weight, bias, mean, var, eps, relu
+        x.contiguous(), residual, weight.contiguous(), bias.contiguous(), mean, var, eps, relu
     )
     return y, used_mean, used_var
 

@@ -17,8 +17,9 @@ struct alignas(2 * sizeof(V)) Edge {
 // One thread per entry: the vertex is looked up once here, not in every step. 2 * sizeof(V) bytes read and written, and
 // 4 gathered.
 template <class V>
-__global__ void chebyshev_edges(const RowSpan* __restrict__ rows, const int32_t* __restrict__ col,
-                                const V* __restrict__ value, Edge<V>* __restrict__ edges, uint32_t entries) {
+__global__ void __launch_bounds__(kEdgesBlock)
+    chebyshev_edges(const RowSpan* __restrict__ rows, const int32_t* __restrict__ col, const V* __restrict__ value,
+                    Edge<V>* __restrict__ edges, uint32_t entries) {
   const uint32_t e = blockIdx.x * kEdgesBlock + threadIdx.x;
   if (e < entries) edges[e] = {uint32_t(rows[col[e]].vertex), value[e]};
 }

@@ -42,15 +42,21 @@ const T* device_data(const Tensor& t) {
   return static_cast<const T*>(t.const_data_ptr());
 }
 template <class T>
+const T* device_data(const std::optional<Tensor>& t) {
+  return t ? device_data<T>(*t) : nullptr;
+}
+template <class T>
 T* device_data(Tensor& t) {
   return static_cast<T*>(t.mutable_data_ptr());
 }
 
-// Calls f with the pack size: 16 bytes where the rows of `channels` elements start at multiples of it, one element
-// otherwise.
+inline uint64_t address(const Tensor& t) { return reinterpret_cast<uint64_t>(t.const_data_ptr()); }
+inline uint64_t address(const std::optional<Tensor>& t) { return t ? address(*t) : 0; }
+
+// Calls f with the pack size of pack_of as a constant.
 template <class T, class F>
-void dispatch_pack(int64_t channels, F&& f) {
-  if (channels % kPackSize<T> == 0) f(std::integral_constant<int, kPackSize<T>>());
+void dispatch_pack(int64_t channels, uint64_t addresses, F&& f) {
+  if (pack_of(channels, sizeof(T), addresses) > 1) f(std::integral_constant<int, kPackSize<T>>());
   else f(std::integral_constant<int, 1>());
 }
 

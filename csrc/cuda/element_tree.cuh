@@ -5,11 +5,9 @@
 #include <cfloat>
 
 #include "../math/box.h"
+#include "pack.cuh"
 
 namespace cheblienet {
-
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
 
 // Numbers are kept in groups of 32 records, component by component: a warp reads one component of 32 neighbouring
 // records as 256 adjacent bytes.
@@ -86,8 +84,9 @@ __device__ __forceinline__ void enclose(double* low, double* high, double* boxes
 // One thread per element, one warp per leaf: the records of the elements in the order given, null for their own, and
 // the boxes of the leaves. Reads and writes everything once; no shared memory.
 template <class Group>
-__global__ void tree_leaves(const double* __restrict__ coordinates, const int64_t* __restrict__ order,
-                            double* __restrict__ records, double* __restrict__ boxes, int64_t vertices) {
+__global__ void __launch_bounds__(kFlatBlock)
+    tree_leaves(const double* __restrict__ coordinates, const int64_t* __restrict__ order, double* __restrict__ records,
+                double* __restrict__ boxes, int64_t vertices) {
   using R = Record<Group>;
   const int64_t position = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (position >= padded(vertices)) return;
@@ -111,7 +110,8 @@ __global__ void tree_leaves(const double* __restrict__ coordinates, const int64_
 
 // One warp per node: its box from those of its children.
 template <int dimensions>
-__global__ void tree_parents(double* boxes, int64_t first_child, int64_t children, int64_t first_parent) {
+__global__ void __launch_bounds__(kFlatBlock)
+    tree_parents(double* boxes, int64_t first_child, int64_t children, int64_t first_parent) {
   const int64_t item = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (item >= padded(children)) return;
   const int64_t child = first_child + (item < children ? item : children - 1);
@@ -127,8 +127,9 @@ __global__ void tree_parents(double* boxes, int64_t first_child, int64_t childre
 // One thread per element: the cell it is in after 62 halvings of the root's box, each across the dimension that is the
 // widest in the metric by then. These dimensions are the same for all elements.
 template <class Group>
-__global__ void tree_keys(const double* __restrict__ records, const double* __restrict__ boxes, int64_t root,
-                          const double* __restrict__ sigmas, int64_t* __restrict__ keys, int64_t vertices) {
+__global__ void __launch_bounds__(kFlatBlock)
+    tree_keys(const double* __restrict__ records, const double* __restrict__ boxes, int64_t root,
+              const double* __restrict__ sigmas, int64_t* __restrict__ keys, int64_t vertices) {
   using R = Record<Group>;
   const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (i >= vertices) return;

@@ -25,11 +25,11 @@ std::tuple<Tensor, Tensor> gather_reduce_cuda(const Tensor& x, const Tensor& ind
   if (y.numel() == 0) return {y, winner};
   dispatch_device(x, "gather_reduce", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
-    dispatch_pack<T>(channels, [&](auto pack) {
+    dispatch_pack<T>(channels, address(x), [&](auto pack) {
       dispatch_reduction(reduction, [&](auto chosen) {
-        const FlatLaunch launch = flat_launch(y.numel() / pack);
+        const GatherLaunch launch = gather_launch(outputs * channels / pack, batch);
         gather_reduce<T, decltype(pack)::value, decltype(chosen)::value>
-            <<<launch.grid, launch.block, 0, current_stream(x)>>>(
+            <<<dim3(launch.grid, launch.samples), launch.block, 0, current_stream(x)>>>(
                 device_data<T>(x), index.const_data_ptr<int64_t>(),
                 choice ? choice->const_data_ptr<uint8_t>() : nullptr, device_data<T>(y),
                 winner.mutable_data_ptr<uint8_t>(), batch, vertices, outputs, static_cast<int>(index.size(1)),
@@ -49,11 +49,12 @@ Tensor gather_reduce_backward_cuda(const Tensor& grad, const Tensor& winner, con
   if (dx.numel() == 0) return dx;
   dispatch_device(grad, "gather_reduce_backward", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
-    dispatch_pack<T>(channels, [&](auto pack) {
+    // A pack of winners, one byte each, starts at a multiple of as many bytes as a pack has elements.
+    dispatch_pack<T>(channels, address(grad) | address(winner) * sizeof(T), [&](auto pack) {
       dispatch_reduction(reduction, [&](auto chosen) {
-        const FlatLaunch launch = flat_launch(dx.numel() / pack);
+        const GatherLaunch launch = gather_launch(vertices * channels / pack, batch);
         gather_reduce_backward<T, decltype(pack)::value, decltype(chosen)::value>
-            <<<launch.grid, launch.block, 0, current_stream(grad)>>>(
+            <<<dim3(launch.grid, launch.samples), launch.block, 0, current_stream(grad)>>>(
                 device_data<T>(grad), winner.const_data_ptr<uint8_t>(), index.const_data_ptr<int64_t>(),
                 rowptr.const_data_ptr<int64_t>(), entry.const_data_ptr<int64_t>(), device_data<T>(dx), batch, vertices,
                 outputs, static_cast<int>(index.size(1)), static_cast<int>(channels));

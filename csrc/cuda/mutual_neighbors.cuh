@@ -2,6 +2,7 @@
 // a simulator may run their PTX.
 #pragma once
 #include "../math/host_device.h"
+#include "pack.cuh"
 
 namespace cheblienet {
 
@@ -9,9 +10,9 @@ namespace cheblienet {
 // `slot` their places in sqdist: the slot's edge weighs the mean of both directions' squared distances if its two ends
 // are neighbours of each other and it is within the limit; mutual says so. No shared memory; a slot reads itself and
 // log2(k) vertices of one other row.
-__global__ void find_mutual(const int64_t* __restrict__ sorted, const int64_t* __restrict__ slot,
-                            const double* __restrict__ sqdist, double limit, bool* __restrict__ mutual,
-                            double* __restrict__ mean, int64_t vertices, int64_t k) {
+__global__ void __launch_bounds__(kFlatBlock)
+    find_mutual(const int64_t* __restrict__ sorted, const int64_t* __restrict__ slot, const double* __restrict__ sqdist,
+                double limit, bool* __restrict__ mutual, double* __restrict__ mean, int64_t vertices, int64_t k) {
   const int64_t item = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (item >= vertices * k) return;
   const int64_t v = item / k, u = sorted[item];
@@ -35,9 +36,9 @@ __global__ void find_mutual(const int64_t* __restrict__ sorted, const int64_t* _
 }
 
 // One thread per edge e, at entry[e] of the neighbourhoods.
-__global__ void write_edges(const int64_t* __restrict__ entry, const int64_t* __restrict__ sorted,
-                            const double* __restrict__ mean, int64_t* __restrict__ edge_index,
-                            double* __restrict__ edge_sqdist, int64_t edges, int64_t k) {
+__global__ void __launch_bounds__(kFlatBlock)
+    write_edges(const int64_t* __restrict__ entry, const int64_t* __restrict__ sorted, const double* __restrict__ mean,
+                int64_t* __restrict__ edge_index, double* __restrict__ edge_sqdist, int64_t edges, int64_t k) {
   const int64_t e = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (e >= edges) return;
   const int64_t item = entry[e];

@@ -55,21 +55,38 @@ struct DeviceTree {
   }
 };
 
+// Tensors of Neighborhoods; distance and vertex are empty where one pass lists all.
+struct Result {
+  Tensor index, sqdist, distance, vertex;
+
+  Result(const Tensor& like, int64_t vertices, int64_t k)
+      : index(new_empty(like, {vertices, k}, ScalarType::Long)),
+        sqdist(new_empty(like, {vertices, k}, ScalarType::Double)),
+        distance(new_empty(like, {in_one_pass(k) ? 0 : vertices, k + 1}, ScalarType::Double)),
+        vertex(new_empty(like, {in_one_pass(k) ? 0 : vertices, k + 1}, ScalarType::Int)) {}
+};
+
 template <class Group, int rows>
-void search(const Tensor& elements, const Tensor& sigmas, Tensor& distance, Tensor& vertex, cudaStream_t stream) {
-  const int64_t vertices = elements.size(0), count = distance.size(1);
+void search(const Tensor& elements, const Tensor& sigmas, Result& to, cudaStream_t stream) {
+  const int64_t vertices = elements.size(0), k = to.index.size(1);
   const bool all = vertices <= kAllPairs;
   DeviceTree<Group> tree(elements, sigmas, !all, stream);
   const WarpLaunch launch = warp_launch(vertices);
   if (all)
     nearest_of_all<Group, rows><<<launch.grid, launch.block, 0, stream>>>(
-        device_data<double>(tree.records), sigmas.const_data_ptr<double>(), device_data<double>(distance),
-        device_data<int>(vertex), vertices, count);
+        device_data<double>(tree.records), sigmas.const_data_ptr<double>(), device_data<int64_t>(to.index),
+        device_data<double>(to.sqdist), device_data<double>(to.distance), device_data<int>(to.vertex), vertices, k);
   else
     nearest_in_tree<Group, rows><<<launch.grid, launch.block, 0, stream>>>(
         device_data<double>(tree.records), device_data<double>(tree.boxes),
-        tree.order.template const_data_ptr<int64_t>(), sigmas.const_data_ptr<double>(), device_data<double>(distance),
-        device_data<int>(vertex), vertices, count);
+        tree.order.template const_data_ptr<int64_t>(), sigmas.const_data_ptr<double>(), device_data<int64_t>(to.index),
+        device_data<double>(to.sqdist), device_data<double>(to.distance), device_data<int>(to.vertex), vertices, k);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  if (in_one_pass(k)) return;
+  const FlatLaunch slots = flat_launch(vertices * k);
+  whole_shells<<<slots.grid, slots.block, 0, stream>>>(device_data<double>(to.distance), device_data<int>(to.vertex),
+                                                       device_data<int64_t>(to.index), device_data<double>(to.sqdist),
+                                                       vertices, k);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -85,16 +102,15 @@ std::tuple<Tensor, Tensor> nearest_neighbors_cuda(const Tensor& elements, const 
                   "nearest_neighbors: expected contiguous float64 elements and three sigmas on one device");
   DeviceGuard guard(elements.get_device_index());
   const cudaStream_t stream = current_stream(elements);
-  Tensor distance = new_empty(elements, {vertices, k + 1}, ScalarType::Double),
-         vertex = new_empty(elements, {vertices, k + 1}, ScalarType::Int);
+  Result result(elements, vertices, k);
   const auto run = [&](auto zero) {
     using Group = decltype(zero);
     STD_TORCH_CHECK(elements.size(1) == Group::coordinates, "nearest_neighbors: expected ", Group::coordinates,
                     " coordinates, got ", elements.size(1));
     switch (list_rows(k)) {
-      case 1: return search<Group, 1>(elements, sigmas, distance, vertex, stream);
-      case 2: return search<Group, 2>(elements, sigmas, distance, vertex, stream);
-      default: return search<Group, 3>(elements, sigmas, distance, vertex, stream);
+      case 1: return search<Group, 1>(elements, sigmas, result, stream);
+      case 2: return search<Group, 2>(elements, sigmas, result, stream);
+      default: return search<Group, 3>(elements, sigmas, result, stream);
     }
   };
   if (group == "r2") run(R2<double>{});
@@ -102,15 +118,7 @@ std::tuple<Tensor, Tensor> nearest_neighbors_cuda(const Tensor& elements, const 
   else if (group == "s2") run(S2<double>{});
   else if (group == "so3") run(SO3<double>{});
   else STD_TORCH_CHECK(false, "nearest_neighbors: expected a group of r2, se2, s2, so3, got ", group);
-
-  Tensor index = new_empty(elements, {vertices, k}, ScalarType::Long),
-         sqdist = new_empty(elements, {vertices, k}, ScalarType::Double);
-  const FlatLaunch launch = flat_launch(vertices * k);
-  whole_shells<<<launch.grid, launch.block, 0, stream>>>(device_data<double>(distance), device_data<int>(vertex),
-                                                         index.mutable_data_ptr<int64_t>(),
-                                                         sqdist.mutable_data_ptr<double>(), vertices, k);
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
-  return {index, sqdist};
+  return {result.index, result.sqdist};
 }
 
 }  // namespace

@@ -7,14 +7,13 @@
 // float32 would have to allow for cancellation between large coordinates, and there is little to save. An element of
 // SE(2) with 16 neighbours takes 4e4 operations, so that a million take 0.1 s where a GPU does only 5e11 a second.
 #pragma once
-#include "../math/nearest.h"
 #include "element_tree.cuh"
+#include "warp_list.cuh"
 
 namespace cheblienet {
 
 constexpr int kWarpsPerBlock = 4;
 constexpr int kBlocksPerProcessor = 4;  // at most 128 registers a thread: nothing is spilled
-constexpr int kNoVertex = 0x7fffffff;   // after every vertex
 
 struct WarpLaunch {
   unsigned grid, block;
@@ -24,62 +23,8 @@ CHEBLIENET_HD WarpLaunch warp_launch(int64_t items) {
   return {static_cast<unsigned>((items + kWarpsPerBlock - 1) / kWarpsPerBlock), kWarpsPerBlock * kWarp};
 }
 
-// The rows of 32 that hold the k + 1 nearest in registers. More than 96 are found in several passes.
-CHEBLIENET_HD int list_rows(int64_t k) { return k < 32 ? 1 : k < 64 ? 2 : 3; }
-
 // Up to so many elements are compared each with each: at most twice the work of a search, without sort and tree.
 constexpr int64_t kAllPairs = 2048;
-
-__device__ __forceinline__ bool precedes(double d1, int v1, double d2, int v2) {
-  return NearestList<double, int>::precedes(d1, v1, d2, v2);
-}
-
-// A sorted list in the registers of a warp: lane l holds the entries l, 32 + l, ... Missing entries are at infinity.
-template <int rows>
-struct WarpList {
-  double distance[rows];
-  int vertex[rows];
-
-  __device__ __forceinline__ void clear() {
-#pragma unroll
-    for (int r = 0; r < rows; ++r) {
-      distance[r] = INFINITY;
-      vertex[r] = kNoVertex;
-    }
-  }
-
-  // The same arguments in all lanes. Entries after the new one move by one place, the last drops out.
-  __device__ __forceinline__ void insert(double d, int v, int lane) {
-    double carried_distance = -INFINITY;
-    int carried_vertex = -1;
-#pragma unroll
-    for (int r = 0; r < rows; ++r) {
-      double before_distance = __shfl_up_sync(kAllLanes, distance[r], 1);
-      int before_vertex = __shfl_up_sync(kAllLanes, vertex[r], 1);
-      if (lane == 0) {
-        before_distance = carried_distance;
-        before_vertex = carried_vertex;
-      }
-      carried_distance = __shfl_sync(kAllLanes, distance[r], kWarp - 1);
-      carried_vertex = __shfl_sync(kAllLanes, vertex[r], kWarp - 1);
-      const bool moves = precedes(d, v, before_distance, before_vertex);
-      if (precedes(d, v, distance[r], vertex[r])) {
-        distance[r] = moves ? before_distance : d;
-        vertex[r] = moves ? before_vertex : v;
-      }
-    }
-  }
-
-  __device__ __forceinline__ double distance_at(int entry) const {
-    double row = distance[0];
-#pragma unroll
-    for (int r = 1; r < rows; ++r) {
-      const double other = distance[r];
-      row = entry < r * kWarp ? row : other;
-    }
-    return __shfl_sync(kAllLanes, row, entry % kWarp);
-  }
-};
 
 // Shared memory of one warp: candidates within the limit that are yet to be measured.
 template <class Group>
@@ -172,24 +117,29 @@ struct Selection {
   }
 };
 
-// Calls search(selection) in as many passes as it takes to list `count` nearest, and writes them.
+// Calls search(selection) in as many passes as it takes to list the k + 1 nearest, and writes what they make.
 template <class Group, int rows, class Search>
 __device__ __forceinline__ void select_nearest(const typename Group::Element& element, const Metric<double>& metric,
-                                               Waiting<Group>& queue, int64_t count, bool writes, double* distance,
-                                               int* vertex, const Search& search) {
+                                               Waiting<Group>& queue, bool writes, int64_t row, const Neighborhoods& to,
+                                               const Search& search) {
   const int lane = threadIdx.x % kWarp;
+  const int64_t count = to.k + 1;
   double after_distance = -INFINITY;
   int after_vertex = -1;
   for (int64_t base = 0; base < count; base += rows * kWarp) {
     Selection<Group, rows> selection(element, metric, queue, count - base, after_distance, after_vertex);
     search(selection);
     selection.finish();
+    if (in_one_pass(to.k)) {
+      if (writes) write_shells(selection.nearest, lane, row, to);
+      return;
+    }
 #pragma unroll
     for (int r = 0; r < rows; ++r) {
       const int64_t entry = base + r * kWarp + lane;
       if (writes && entry < count) {
-        distance[entry] = selection.nearest.distance[r];
-        vertex[entry] = selection.nearest.vertex[r];
+        to.distance[row * count + entry] = selection.nearest.distance[r];
+        to.vertex[row * count + entry] = selection.nearest.vertex[r];
       }
     }
     after_distance = __shfl_sync(kAllLanes, selection.nearest.distance[rows - 1], kWarp - 1);
@@ -197,13 +147,14 @@ __device__ __forceinline__ void select_nearest(const typename Group::Element& el
   }
 }
 
-// One warp per element of a tree; writes the `count` nearest, sorted by (distance, vertex), in row order[position] of
-// distance and vertex (V, count). Reads the boxes of the nodes it descends to and the records of the leaves it visits.
+// One warp per element of a tree; what it finds goes to row order[position]. Reads the boxes of the nodes it descends
+// to and the records of the leaves it visits.
 template <class Group, int rows>
 __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
     nearest_in_tree(const double* __restrict__ records, const double* __restrict__ boxes,
-                    const int64_t* __restrict__ order, const double* __restrict__ sigmas, double* __restrict__ distance,
-                    int* __restrict__ vertex, int64_t vertices, int64_t count) {
+                    const int64_t* __restrict__ order, const double* __restrict__ sigmas, int64_t* __restrict__ index,
+                    double* __restrict__ sqdist, double* __restrict__ distance, int* __restrict__ vertex,
+                    int64_t vertices, int64_t k) {
   using R = Record<Group>;
   __shared__ Waiting<Group> queues[kWarpsPerBlock];
   __shared__ Pending pending[kWarpsPerBlock];
@@ -211,7 +162,6 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
   const int64_t own = blockIdx.x * int64_t(kWarpsPerBlock) + warp;
   if (own >= vertices) return;
   const Metric<double> metric{sigmas[0], sigmas[1], sigmas[2]};
-  const int64_t row = order[own] * count;
   double at[R::dimensions];
   R::embedding(records, own, at);
   const auto search = [&](auto& selection) {
@@ -222,15 +172,16 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
                       [&] { return static_cast<int>(order[position]); });
     });
   };
-  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], count, true, distance + row, vertex + row,
-                              search);
+  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], true, order[own],
+                              {index, sqdist, distance, vertex, vertices, k}, search);
 }
 
 // One warp per element, every candidate for each: a block reads them once, 128 at a time, into shared memory.
 template <class Group, int rows>
 __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
-    nearest_of_all(const double* __restrict__ records, const double* __restrict__ sigmas, double* __restrict__ distance,
-                   int* __restrict__ vertex, int64_t vertices, int64_t count) {
+    nearest_of_all(const double* __restrict__ records, const double* __restrict__ sigmas, int64_t* __restrict__ index,
+                   double* __restrict__ sqdist, double* __restrict__ distance, int* __restrict__ vertex,
+                   int64_t vertices, int64_t k) {
   using R = Record<Group>;
   __shared__ Waiting<Group> queues[kWarpsPerBlock];
   __shared__ double tile[R::numbers][kWarpsPerBlock * kWarp];
@@ -258,30 +209,8 @@ __global__ void __launch_bounds__(kWarpsPerBlock* kWarp, kBlocksPerProcessor)
       __syncthreads();
     }
   };
-  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], count, item < vertices,
-                              distance + own * count, vertex + own * count, search);
-}
-
-// One thread per slot of index and sqdist (V, k): a shell whose end is among the k + 1 nearest is a neighbourhood's,
-// its members by increasing vertex; the slots of any other are without a vertex.
-__global__ void whole_shells(const double* __restrict__ distance, const int* __restrict__ vertex,
-                             int64_t* __restrict__ index, double* __restrict__ sqdist, int64_t vertices, int64_t k) {
-  const int64_t item = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
-  if (item >= vertices * k) return;
-  const int64_t row = item / k, slot = item % k, listed = k + 1 < vertices - 1 ? k + 1 : vertices - 1;
-  const double* d = distance + row * (k + 1);
-  const int* v = vertex + row * (k + 1);
-  int64_t begin = slot, end = slot + 1;
-  while (begin > 0 && !is_shell_boundary(d[begin - 1], d[begin])) --begin;
-  while (end < listed && !is_shell_boundary(d[end - 1], d[end])) ++end;
-  const bool whole = end <= k && v[slot] != kNoVertex;
-  int64_t place = slot;
-  if (whole) {
-    place = begin;
-    for (int64_t other = begin; other < end; ++other) place += v[other] < v[slot] ? 1 : 0;
-  }
-  index[row * k + place] = whole ? v[slot] : -1;
-  sqdist[row * k + place] = d[slot];
+  select_nearest<Group, rows>(R::element(records, own), metric, queues[warp], item < vertices, own,
+                              {index, sqdist, distance, vertex, vertices, k}, search);
 }
 
 }  // namespace cheblienet

@@ -1,4 +1,5 @@
-// Channels in packs of 16 bytes, and the type in which they are summed.
+// What the kernels have in common: warps, channels in packs of 16 bytes and the type in which they are summed, and
+// launches of one thread per item.
 #pragma once
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -6,6 +7,9 @@
 #include <cstdint>
 
 namespace cheblienet {
+
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
 
 template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
@@ -46,14 +50,21 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) {
 template <class T>
 constexpr int kPackSize = 16 / sizeof(T);
 
+// Elements that one access moves: 16 bytes of them where all rows of `channels` elements of `size` bytes start at
+// multiples of 16 bytes, one element otherwise. `addresses` is the bitwise or of where the signals start.
+constexpr int pack_of(int64_t channels, int size, uint64_t addresses) {
+  return (channels * size) % 16 == 0 && addresses % 16 == 0 ? 16 / size : 1;
+}
+
 struct FlatLaunch {
   unsigned grid, block;
 };
 
+constexpr unsigned kFlatBlock = 256;
+
 // One thread per item; fewer than 2^31 blocks for any tensor that fits a GPU.
 constexpr FlatLaunch flat_launch(int64_t items) {
-  constexpr unsigned block = 256;
-  return {static_cast<unsigned>((items + block - 1) / block), block};
+  return {static_cast<unsigned>((items + kFlatBlock - 1) / kFlatBlock), kFlatBlock};
 }
 
 }  // namespace cheblienet

@@ -1,29 +1,56 @@
-"""Where the CUDA kernels of csrc/cuda can be executed: by the PTX simulator that CHEBLIENET_PTXSIM points to."""
+"""Who executes the CUDA operators: a GPU where there is one, and the PTX simulator that CHEBLIENET_PTXSIM names."""
 
-import importlib
-import os
+import functools
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-CSRC = Path(__file__).resolve().parents[2] / "csrc"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.cuda import executor as executors
+
+_simulator = functools.cache(executors.Simulator)
 
 
-@pytest.fixture(scope="session")
-def ptx_module():
-    """Compiles a header of csrc/cuda with the instantiations given, for execution: ptx_module(header, instantiations)."""
-    folder = os.environ.get("CHEBLIENET_PTXSIM")
-    if not folder or not Path(folder, "ptxsim.py").exists():
-        pytest.skip("CHEBLIENET_PTXSIM names no PTX simulator, so the CUDA kernels can only be compiled here")
-    sys.path.insert(0, folder)
+def simulator_for(arch):
     try:
-        ptxsim = importlib.import_module("ptxsim")
-    finally:
-        sys.path.remove(folder)
+        return _simulator(arch)
+    except executors.NoSimulatorError as error:
+        pytest.skip(str(error))
 
-    def compile_module(header, instantiations, arch="sm_90"):
-        source = f'#include "{CSRC / "cuda" / header}"\n' + "\n".join(instantiations)
-        return ptxsim.Module.from_cuda(source, include_dirs=[str(CSRC)], arch=arch)
 
-    return compile_module
+@pytest.fixture(params=["sm_80", "sm_90", *(["gpu"] if torch.cuda.is_available() else [])])
+def executor(request):
+    """`executor.NAME(...)` is `torch.ops.cheblienet.NAME(...)` on CPU tensors."""
+    return executors.Gpu() if request.param == "gpu" else simulator_for(request.param)
+
+
+@pytest.fixture(params=["sm_80", "sm_90"])
+def simulator(request):
+    return simulator_for(request.param)
+
+
+@pytest.fixture
+def sm_90():
+    return simulator_for("sm_90")
+
+
+@pytest.fixture
+def same_bits():
+    """Calls f(), whatever the schedule of the executor's warps and blocks: the result, which must have the same bits."""
+
+    def call(executor, f, seeds=(0, 1, 2)):
+        results = []
+        try:
+            for executor.seed in seeds:
+                results.append(f())
+        finally:
+            executor.seed = 0
+        tensors = [r if isinstance(r, tuple) else (r,) for r in results]
+        for other in tensors[1:]:
+            for a, b in zip(tensors[0], other, strict=True):
+                assert torch.equal(a.contiguous().view(torch.uint8), b.contiguous().view(torch.uint8))
+        return results[0]
+
+    return call

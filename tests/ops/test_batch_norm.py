@@ -95,6 +95,12 @@ def test_a_large_mean_does_not_cost_the_variance_its_digits():
     torch.testing.assert_close(var.double(), x.double().var((0, 1), correction=0), rtol=1e-3, atol=0)
 
 
+def test_parameters_may_be_strided():
+    x, columns = torch.randn(2, 4, 3), torch.rand(3, 4) + 0.5
+    y = ops.batch_norm(x, *columns.unbind(1), relu=True)[0]
+    torch.testing.assert_close(y, reference.batch_norm(x, *columns.unbind(1), relu=True)[0])
+
+
 def test_empty_batch_in_evaluation():
     y = ops.batch_norm(torch.empty(0, 5, 3), *parameters(3, torch.float32), torch.zeros(3), torch.ones(3))[0]
     assert y.shape == (0, 5, 3)

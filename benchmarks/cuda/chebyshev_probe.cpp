@@ -119,6 +119,23 @@ extern "C" __attribute__((visibility("default"))) void cheblienet_probe(Hook exe
   memory = bytes;
 }
 
+// The launches of one step: into `launches`, of each the first row, the rows and the blocks; returns how many.
+extern "C" __attribute__((visibility("default"))) int64_t cheblienet_step_launches(int64_t vertices, uint32_t samples,
+                                                                                   uint32_t channels, uint32_t pack,
+                                                                                   int64_t* launches) {
+  StepShape shape{};
+  shape.vertices = vertices;
+  shape.samples = samples;
+  shape.channels = channels;
+  int64_t count = 0;
+  for_step_launches(shape, pack, [&](const StepShape& part, Launch geometry) {
+    for (const int64_t value : {int64_t(part.first_row), int64_t(part.rows), int64_t(geometry.grid)})
+      *launches++ = value;
+    ++count;
+  });
+  return count;
+}
+
 STABLE_TORCH_LIBRARY(cheblienet_probe, m) {
   m.def("chebyshev(Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, Tensor? bias) -> Tensor");
   m.def(

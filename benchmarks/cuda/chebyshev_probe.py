@@ -1,0 +1,106 @@
+"""The Chebyshev operators in a simulator: the package's own C++ code, compiled for CPU tensors, decides what is launched,
+and hands the launches to Python."""
+
+import ctypes
+import functools
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import cpp_extension
+
+from .executor import Simulator
+
+MANY_BYTES = 1 << 30
+
+
+class _Argument(ctypes.Structure):
+    """Of a kernel: memory read (0) or written (1), or a value (2)."""
+
+    _fields_ = [("data", ctypes.c_void_p), ("bytes", ctypes.c_int64), ("kind", ctypes.c_int32)]
+
+
+_HOOK = ctypes.CFUNCTYPE(
+    None, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int32, ctypes.POINTER(_Argument)
+)
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    target = Path(tempfile.mkdtemp()) / "chebyshev_probe.so"
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    includes = [
+        argument for folder in cpp_extension.include_paths("cpu") for argument in ("-isystem", folder)
+    ]  # system headers: their warnings are not ours
+    flags = ["-O1", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
+    flags += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
+    libraries = [f"-L{Path(torch.__path__[0]) / 'lib'}", "-ltorch_cpu", "-lc10"]
+    source = Path(__file__).with_name("chebyshev_probe.cpp")
+    subprocess.run([*compiler, *flags, *includes, str(source), "-o", str(target), *libraries], check=True)
+    torch.ops.load_library(target)
+    return ctypes.CDLL(str(target))
+
+
+def _memory(data: int, size: int, kind: int) -> Any:
+    if kind == 2:
+        return ctypes.string_at(data, size)
+    if not data:
+        return None
+    array = np.frombuffer((ctypes.c_uint8 * size).from_address(data), np.uint8)
+    array.flags.writeable = kind == 1
+    return array
+
+
+def _call(sim: Simulator, operator: Callable[..., Any], memory: int, arguments: tuple[Any, ...]) -> Any:
+    failure: list[Exception] = []  # an exception does not pass through the C++ code
+
+    def launch(kernel: bytes, grid: int, block: int, count: int, given: Any) -> None:
+        try:
+            values = [_memory(a.data, a.bytes, a.kind) for a in given[:count]]
+            sim.launch("chebyshev", kernel.decode(), (grid,), block, *values)
+        except Exception as error:
+            failure.append(error)
+
+    hook = _HOOK(launch)
+    _library().cheblienet_probe(hook, ctypes.c_int64(memory))
+    torch.use_deterministic_algorithms(True)  # memory that nobody has written is NaN
+    try:
+        result = operator(*arguments)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    if failure:
+        raise failure[0]
+    return result
+
+
+def step_launches(vertices: int, samples: int, channels: int, pack: int) -> list[tuple[int, int, int]]:
+    """First row, rows and blocks of the launches of one step."""
+    out = (ctypes.c_int64 * 300)()
+    function = _library().cheblienet_step_launches
+    function.argtypes = [ctypes.c_int64, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p]
+    function.restype = ctypes.c_int64
+    return [tuple(out[3 * i : 3 * i + 3]) for i in range(function(vertices, samples, channels, pack, out))]
+
+
+def chebyshev(sim: Simulator, *arguments: Tensor | None, memory: int = MANY_BYTES) -> Tensor:
+    """`memory` is what the workspace of a block of samples may take, in bytes."""
+    _library()
+    result: Tensor = _call(sim, torch.ops.cheblienet_probe.chebyshev, memory, arguments)
+    return result
+
+
+def chebyshev_backward(
+    sim: Simulator, *arguments: Tensor | bool, memory: int = MANY_BYTES
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _library()
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = _call(
+        sim, torch.ops.cheblienet_probe.chebyshev_backward, memory, arguments
+    )
+    return result
