@@ -33,23 +33,33 @@ class ReferenceChebConv(nn.Module):
         return y.permute(1, 2, 0).contiguous()
 
 
-def reference_edges(graph: GEGraph) -> Tensor:
+def reference_edges(graph: GEGraph) -> tuple[Tensor, Tensor, Tensor]:
     """The construction of the paper's code: one row of distances at a time, then a dense matrix made symmetric.
 
-    Takes elements, metric and K of `graph`; returns the squared distances as a sparse COO matrix (V, V). It keeps K
-    neighbours whatever their ties, so its edges are not those of the library.
+    Takes elements, metric and K of `graph`, of SE(2); returns edges, squared distances and weights. The steps are that
+    code's, in float32: a product of matrices, the least of the quadratic forms of three logarithms, rounded to six
+    digits, the K + 1 smallest of every row, a dense matrix, in which edges stay whose two distances are equal and at
+    most the largest of the centroid's row. The logarithm is the paper's, as in the library. It keeps K neighbours
+    whatever their ties, and loses edges to rounding, so its edges are not those of the library.
     """
-    elements, vertices = graph.elements, graph.num_vertices
-    dense = torch.full((vertices, vertices), torch.inf)
+    group, vertices, K = graph.group, graph.num_vertices, graph.K
+    matrices, metric = group.matrix(graph.elements.float()), torch.diag(torch.tensor(graph.sigmas))
+    turns = [torch.tensor([0.0, 0.0, turn]) for turn in (0.0, -math.pi, math.pi)]
+    sqdist, index = torch.empty(vertices, K + 1), torch.empty(2, vertices, K + 1, dtype=torch.int64)
     for v in range(vertices):
-        sqdist = graph.group.squared_distance(elements[v], elements, graph.sigmas)
-        values, indices = torch.topk(sqdist, graph.K + 1, largest=False, sorted=False)
-        dense[v, indices] = values.float()
-        if v == graph.centroid_vertex:
-            limit = values.max()
-    dense = torch.maximum(dense, dense.T)
-    dense[(dense > limit) | torch.eye(vertices, dtype=torch.bool)] = 0
-    return dense.to_sparse_coo()
+        relative = group.element(group.inverse(matrices[v]) @ matrices)
+        logarithms = [group.log(group.matrix(relative + turn)) for turn in turns]
+        squares = torch.stack([(c[:, None] @ metric @ c[:, :, None]).flatten() for c in logarithms])
+        rounded = torch.round(squares.amin(0), decimals=6)
+        sqdist[v], index[1, v] = torch.topk(rounded, K + 1, largest=False, sorted=False)
+        index[0, v] = v
+    dense = torch.sparse_coo_tensor(index.flatten(1), sqdist.flatten(), (vertices, vertices)).to_dense()
+    kept = (dense == dense.T) & (dense <= sqdist[graph.centroid_vertex].max())
+    symmetric = torch.zeros_like(dense)
+    symmetric[kept] = dense[kept]
+    edges = symmetric.to_sparse()
+    edge_index, edge_sqdist = edges.indices(), edges.values()
+    return edge_index, edge_sqdist, torch.exp(-edge_sqdist / (0.8 * edge_sqdist.mean()))
 
 
 class CsrChebConv(nn.Module):
