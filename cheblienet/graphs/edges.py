@@ -55,7 +55,7 @@ def neighbor_edges(
     """
     neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
     index, sqdist = mutual_edges(*neighbors, centroid, progress)
-    sqdist = snap(sqdist, sqdist[index[0] < index[1]])
+    sqdist = snap(sqdist)
     return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
 
 
@@ -76,22 +76,15 @@ def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: 
     return ops.mutual_neighbors(index, sqdist, limit, progress=progress)
 
 
-def snap(sqdist: Tensor, occurring: Tensor) -> Tensor:
+def snap(sqdist: Tensor) -> Tensor:
     """`sqdist` (E,) with values that agree within a relative 1e-9 made equal, to the smallest of them.
 
-    Values belong together when they follow each other in ascending order without a larger gap. `occurring` are all that
-    occur, in any order: those of one direction of the edges save half of the sorting.
+    Values belong together when they follow each other in ascending order without a larger gap.
     """
-    ranked = torch.unique(occurring)
+    ranked, rank = torch.unique(sqdist, return_inverse=True)
     first = torch.ones_like(ranked, dtype=torch.bool)
     first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
-    # Few values differ from the smallest of theirs, none on random samples: only those are looked up.
-    moved = ranked[~first]
-    if not len(moved):
-        return sqdist
-    target = ranked[first][torch.cumsum(first, 0)[~first] - 1]
-    place = torch.searchsorted(moved, sqdist).clamp_(max=len(moved) - 1)
-    return torch.where(moved[place] == sqdist, target[place], sqdist)
+    return ranked[first][torch.cumsum(first, 0) - 1][rank]
 
 
 def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:
