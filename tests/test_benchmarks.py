@@ -36,7 +36,7 @@ def test_baselines_agree(graph, order):
 
 def test_the_reference_construction_has_the_metric_of_the_graph(graph):
     index, sqdist, weight = baselines.reference_edges(graph)
-    dense = torch.sparse_coo_tensor(index, sqdist, (100, 100)).to_dense()
+    dense = torch.sparse_coo_tensor(index, sqdist, (100, 100), check_invariants=True).to_dense()
     assert torch.equal(dense, dense.T)
     expected = SE2.squared_distance(graph.elements[index[0]], graph.elements[index[1]], graph.sigmas)
     torch.testing.assert_close(sqdist.double(), expected, rtol=0, atol=2e-6)  # rounded to six digits
