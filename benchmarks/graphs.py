@@ -2,16 +2,31 @@
 
 from collections.abc import Callable
 
+import torch
+
 from cheblienet import ops
-from cheblienet.graphs import SE2GEGraph, SO3GEGraph
-from cheblienet.graphs.manifold import GEGraph
-from cheblienet.groups import SE2
+from cheblienet.graphs import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
+from cheblienet.groups import SE2, sample
 
 from .baselines import keops_neighbors, reference_edges
 from .registry import OURS, REFERENCE, Benchmark, Contender
 
 NEIGHBORS = 16
-KEOPS = "pykeops"
+KEOPS, TREE = "pykeops", "search tree"
+
+
+def r2(n: int) -> R2GEGraph:
+    return R2GEGraph((n, n), (1.0, 1.0, 1.0), NEIGHBORS)
+
+
+def s2(level: int) -> S2GEGraph:
+    return S2GEGraph((10 * 4**level + 2,), (1.0, 1.0, 1.0), NEIGHBORS)
+
+
+def se2_random(vertices: int) -> GEGraph:
+    """As dense as the grid of so many vertices, but without its symmetry."""
+    elements = sample(SE2, "random", vertices, generator=torch.Generator().manual_seed(0))
+    return GEGraph.from_elements(SE2, elements, (1.0, 0.1, 2.048 * 6 / vertices), NEIGHBORS)
 
 
 def se2(n: int) -> SE2GEGraph:
@@ -33,7 +48,11 @@ def against_reference() -> Benchmark:
 
 
 def against_keops() -> Benchmark:
-    """The neighbours alone, which is what pykeops finds."""
+    """The neighbours alone, which is what pykeops finds.
+
+    In another order the same elements are no grid to the library, which then finds their neighbours by its search tree,
+    as it does those of random samples and on the sphere.
+    """
     graph = se2(48)
 
     def keops() -> Contender:
@@ -42,7 +61,11 @@ def against_keops() -> Benchmark:
     def ours() -> Contender:
         return Contender(lambda: ops.nearest_neighbors(graph.elements, graph.sigmas, NEIGHBORS, SE2))
 
-    return Benchmark("neighbours, SE(2) 48x48x6", {OURS: ours, KEOPS: keops}, goals={KEOPS: 50.0})
+    def tree() -> Contender:
+        shuffled = graph.elements[torch.randperm(graph.num_vertices)]
+        return Contender(lambda: ops.nearest_neighbors(shuffled, graph.sigmas, NEIGHBORS, SE2))
+
+    return Benchmark("neighbours, SE(2) 48x48x6", {OURS: ours, TREE: tree, KEOPS: keops}, goals={KEOPS: 50.0})
 
 
 def growth(family: str, build: Callable[[int], GEGraph], sizes: dict[int, int]) -> list[Benchmark]:
@@ -62,6 +85,9 @@ def benchmarks() -> list[Benchmark]:
     return [
         against_reference(),
         against_keops(),
+        *growth("R2 grid", r2, {n: n**2 for n in (70, 320, 1000)}),
         *growth("SE(2) grid", se2, {n: 6 * n**2 for n in (28, 96, 204, 408)}),
+        *growth("SE(2) random", se2_random, {n: n for n in (5_000, 70_000, 1_000_000)}),
+        *growth("S2 icosphere", s2, {level: 10 * 4**level + 2 for level in (4, 6, 8)}),
         *growth("SO(3) icosphere", so3, {level: 6 * (10 * 4**level + 2) for level in (3, 5, 6, 7)}),
     ]
