@@ -34,28 +34,34 @@ class ReferenceChebConv(nn.Module):
 
 
 def reference_edges(graph: GEGraph) -> tuple[Tensor, Tensor, Tensor]:
-    """The construction of the paper's code: one row of distances at a time, then dense matrices made symmetric.
+    """The construction of the paper's code: one row of distances at a time, then a dense matrix made symmetric.
 
-    Takes elements, metric and K of `graph`, of SE(2); returns edges, squared distances and weights. Distances are the
-    least of three logarithms, of matrices in float32, and are rounded to six digits. It keeps K neighbours whatever their
-    ties, and edges whose two distances are equal once rounded, so its edges are not those of the library.
+    Takes elements, metric and K of `graph`, of SE(2); returns edges, squared distances and weights. The steps are that
+    code's, in float32: a product of matrices, the least of the quadratic forms of three logarithms, rounded to six
+    digits, the K + 1 smallest of every row, a dense matrix, in which edges stay whose two distances are equal and at
+    most the largest of the centroid's row. The logarithm is the paper's, as in the library. It keeps K neighbours
+    whatever their ties, and loses edges to rounding, so its edges are not those of the library.
     """
     group, vertices, K = graph.group, graph.num_vertices, graph.K
-    matrices, metric = group.matrix(graph.elements.float()), torch.tensor(graph.sigmas)
-    turns = [torch.tensor([0.0, 0.0, turn]) for turn in (-math.pi, 0.0, math.pi)]
-    neighbors, sqdists = torch.empty(vertices, K + 1, dtype=torch.int64), torch.empty(vertices, K + 1)
+    matrices, metric = group.matrix(graph.elements.float()), torch.diag(torch.tensor(graph.sigmas))
+    turns = [torch.tensor([0.0, 0.0, turn]) for turn in (0.0, -math.pi, math.pi)]
+    sqdist, index = torch.empty(vertices, K + 1), torch.empty(2, vertices, K + 1, dtype=torch.int64)
     for v in range(vertices):
         relative = group.element(group.inverse(matrices[v]) @ matrices)
-        candidates = [group.log(group.matrix(relative + turn)).square() @ metric for turn in turns]
-        rounded = torch.round(torch.stack(candidates).amin(0), decimals=6)
-        sqdists[v], neighbors[v] = torch.topk(rounded, K + 1, largest=False, sorted=False)
-    index = torch.stack([torch.arange(vertices).repeat_interleave(K + 1), neighbors.flatten()])
-    dense = torch.sparse_coo_tensor(index, sqdists.flatten(), (vertices, vertices)).to_dense()
-    mutual = (dense == dense.T) & (dense <= sqdists[graph.centroid_vertex].max())
+        logarithms = [group.log(group.matrix(relative + turn)) for turn in turns]
+        squares = torch.stack([(c[:, None] @ metric @ c[:, :, None]).flatten() for c in logarithms])
+        rounded = torch.round(squares.amin(0), decimals=6)
+        sqdist[v], index[1, v] = torch.topk(rounded, K + 1, largest=False, sorted=False)
+        index[0, v] = v
+    dense = torch.sparse_coo_tensor(
+        index.flatten(1), sqdist.flatten(), (vertices, vertices), check_invariants=False
+    ).to_dense()
+    kept = (dense == dense.T) & (dense <= sqdist[graph.centroid_vertex].max())
     symmetric = torch.zeros_like(dense)
-    symmetric[mutual] = dense[mutual]
+    symmetric[kept] = dense[kept]
     edges = symmetric.to_sparse()
-    return edges.indices(), edges.values(), torch.exp(-edges.values() / (0.8 * edges.values().mean()))
+    edge_index, edge_sqdist = edges.indices(), edges.values()
+    return edge_index, edge_sqdist, torch.exp(-edge_sqdist / (0.8 * edge_sqdist.mean()))
 
 
 class CsrChebConv(nn.Module):

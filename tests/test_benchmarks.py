@@ -34,6 +34,19 @@ def test_baselines_agree(graph, order):
         torch.testing.assert_close(actual, gradient, rtol=1e-4, atol=1e-4)
 
 
+def test_the_reference_construction_has_the_metric_of_the_graph(graph):
+    index, sqdist, weight = baselines.reference_edges(graph)
+    dense = torch.sparse_coo_tensor(index, sqdist, (100, 100), check_invariants=True).to_dense()
+    assert torch.equal(dense, dense.T)
+    expected = SE2.squared_distance(graph.elements[index[0]], graph.elements[index[1]], graph.sigmas)
+    torch.testing.assert_close(sqdist.double(), expected, rtol=0, atol=2e-6)  # rounded to six digits
+    torch.testing.assert_close(weight, torch.exp(-sqdist / (0.8 * sqdist.mean())))
+    # It keeps K whatever their ties, so at most as many; the edges of both are mutual.
+    assert index[0].bincount().max() <= graph.K
+    own = set(map(tuple, graph.edge_index.T.tolist()))
+    assert len(own & set(map(tuple, index.T.tolist()))) > 0.8 * len(own)
+
+
 def test_network_on_reference_layers_agrees(graph):
     network = WideResSE2GEChebNet(1, 10, 3, graph, res_depth=1)
     reference = baselines.on_reference_layers(network)

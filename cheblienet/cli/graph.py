@@ -1,11 +1,18 @@
-"""`python -m cheblienet graph`: builds graphs of a group's regular sampling, saves and inspects them."""
+"""`python -m cheblienet graph`: builds graphs of sampled groups, saves and inspects them."""
 
 import argparse
-import math
 import time
 from pathlib import Path
+from typing import Any
 
-from ..groups import GROUPS
+import torch
+
+from ..graphs import GEGraph, Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph, load_graph
+from ..graphs.edges import Edges
+from ..graphs.store import content_key, read, save
+from ..groups import GROUPS, SAMPLINGS, sample
+
+_CLASSES = {"r2": R2GEGraph, "se2": SE2GEGraph, "s2": S2GEGraph, "so3": SO3GEGraph}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -14,17 +21,31 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
     build = actions.add_parser(
         "build",
-        help="build the graph of a regular sampling, and save it",
-        description="Builds the graph of a regular sampling and says what it is like. Ctrl-C leaves at once.",
+        help="build the graph of a sampling, and save it",
+        description="Builds the graph of a sampling of a group and says what it is like. Ctrl-C leaves at once.",
     )
     build.add_argument("group", choices=GROUPS)
     build.add_argument(
-        "--size", type=int, nargs="+", required=True, help="nx ny [ntheta] of a grid; vertices [nalpha] of an icosphere"
+        "--sampling", choices=SAMPLINGS, default="regular", help="of the group (default regular: a grid, an icosphere)"
     )
+    build.add_argument(
+        "--size",
+        type=int,
+        nargs="+",
+        required=True,
+        help="what the sampling counts: nx ny [ntheta] of a grid; vertices of an icosphere, nside of healpix, nlat nlon of "
+        "equiangular or points of fibonacci, each with [nalpha]; elements of random",
+    )
+    build.add_argument("--seed", type=int, default=0, help="of random elements (default 0)")
     build.add_argument("--sigmas", type=float, nargs=3, required=True, help="the coefficients of the metric")
     build.add_argument("--K", type=int, default=16, help="the largest number of neighbours (default 16)")
     build.add_argument("--kernel", default="gaussian", help="of the weights (default gaussian)")
-    build.add_argument("--save", metavar="FOLDER", type=Path, help="where `path_to_graph=FOLDER` will find it")
+    build.add_argument(
+        "--save",
+        metavar="FOLDER",
+        type=Path,
+        help="where to keep it: regular ones are found there by `path_to_graph=FOLDER`, all by `load_graph(file)`",
+    )
     build.set_defaults(run=_build)
 
     inspect = actions.add_parser("inspect", help="say what a saved graph is like")
@@ -33,46 +54,67 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    from ..graphs import R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
-    from ..graphs.store import cache_file, content_key
-
-    classes = {"r2": R2GEGraph, "se2": SE2GEGraph, "s2": S2GEGraph, "so3": SO3GEGraph}
     begin = time.perf_counter()
-    graph = classes[arguments.group](
-        arguments.size, arguments.sigmas, arguments.K, arguments.save, arguments.kernel, progress=True
-    )
+    graph, sampling = (_regular if arguments.sampling == "regular" else _sampled)(arguments)
     seconds = time.perf_counter() - begin
-    _print_rows(_description(graph.manifold, graph.size, graph.sigmas, graph.K, graph.kernel))
+    content = (graph.manifold, graph.size, graph.sigmas, graph.K, graph.kernel)
+    _print_rows(_description(*content, **sampling))
     _print_rows(_statistics(graph))
     print(f"{'time':16}{seconds:.3g} s")
     if arguments.save:
-        key = content_key(graph.manifold, graph.size, graph.sigmas, graph.K, graph.kernel)
-        print(f"{'saved':16}{cache_file(arguments.save, key)}")
+        edges = Edges(graph.edge_index, graph.edge_sqdist, graph.edge_weight)
+        print(f"{'saved':16}{save(arguments.save, content_key(*content, **sampling), edges)}")
+
+
+def _regular(arguments: argparse.Namespace) -> tuple[GEGraph, dict[str, Any]]:
+    build = _CLASSES[arguments.group]
+    return build(arguments.size, arguments.sigmas, arguments.K, kernel=arguments.kernel, progress=True), {}
+
+
+def _sampled(arguments: argparse.Namespace) -> tuple[GEGraph, dict[str, Any]]:
+    group, size = GROUPS[arguments.group], arguments.size
+    sampling = {"sampling": arguments.sampling, "of": size}
+    if arguments.sampling == "random":
+        sampling["seed"] = arguments.seed
+    elements = sample(group, arguments.sampling, *size, generator=torch.Generator().manual_seed(arguments.seed))
+    orientations = size[-1] if group.has_orientation and arguments.sampling != "random" else 1
+    graph = GEGraph.from_elements(
+        group,
+        elements,
+        arguments.sigmas,
+        arguments.K,
+        arguments.kernel,
+        size=(len(elements) // orientations, orientations),
+        progress=True,
+    )
+    return graph, sampling
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
-    from ..graphs import Graph
-    from ..graphs.store import read
-
-    content, edges = read(arguments.file)
-    sigmas = tuple(float.fromhex(sigma) for sigma in content["sigmas"])
-    size = tuple(content["size"])
-    _print_rows(_description(content["manifold"], size, sigmas, content["K"], content["kernel"]))
-    graph = Graph(edges.edge_index, edges.edge_weight, math.prod(size), edge_sqdist=edges.edge_sqdist)
-    _print_rows(_statistics(graph))
+    content, _ = read(arguments.file)
+    content["sigmas"] = tuple(float.fromhex(sigma) for sigma in content["sigmas"])
+    del content["format"]
+    _print_rows(_description(**content))
+    _print_rows(_statistics(load_graph(arguments.file)))
 
 
-def _description(group: str, size: tuple[int, ...], sigmas: tuple[float, ...], K: int, kernel: str) -> dict[str, str]:
+def _description(
+    manifold: str, size: tuple[int, ...], sigmas: tuple[float, ...], K: int, kernel: str, **sampling: Any
+) -> dict[str, str]:
+    def words(values: Any) -> str:
+        return " x ".join(map(str, values)) if isinstance(values, list | tuple) else str(values)
+
     return {
-        "group": group,
-        "size": " x ".join(map(str, size)),
+        "group": manifold,
+        "size": words(size),
+        **{name: words(values) for name, values in sampling.items()},
         "sigmas": " ".join(f"{sigma:.6g}" for sigma in sigmas),
         "K": str(K),
         "kernel": kernel,
     }
 
 
-def _statistics(graph: "Graph") -> dict[str, str]:  # noqa: F821  (imported where a command needs it)
+def _statistics(graph: Graph) -> dict[str, str]:
     degree = graph.edge_index[0].bincount(minlength=graph.num_vertices)
     rows = {
         "vertices": f"{graph.num_vertices:,}",

@@ -3,6 +3,17 @@
 from .graph import Graph
 from .legacy import load_original
 from .manifold import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
+from .store import load_graph
 from .subgraph import RandomSubGraph
 
-__all__ = ["GEGraph", "Graph", "R2GEGraph", "RandomSubGraph", "S2GEGraph", "SE2GEGraph", "SO3GEGraph", "load_original"]
+__all__ = [
+    "GEGraph",
+    "Graph",
+    "R2GEGraph",
+    "RandomSubGraph",
+    "S2GEGraph",
+    "SE2GEGraph",
+    "SO3GEGraph",
+    "load_graph",
+    "load_original",
+]

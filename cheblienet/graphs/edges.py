@@ -5,7 +5,7 @@ the sampling is a symmetry of the edges and of their weights, bit for bit.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,8 @@ from ..ops.reference import SHELL_TOLERANCE
 
 # Far above the rounding of a distance, about 1e-15, and far below the difference of two that are not the same.
 _SNAP_TOLERANCE = 1e-9
+# So many values are ranked at a time, in a tenth of a second: Ctrl-C waits for the framework's operators to end.
+_PIECE = 2**20
 
 # Weight of an edge as a function of its squared distance in units of the kernel width.
 _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -55,7 +57,7 @@ def neighbor_edges(
     """
     neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
     index, sqdist = mutual_edges(*neighbors, centroid, progress)
-    sqdist = snap(sqdist, sqdist[index[0] < index[1]])
+    sqdist = snap(sqdist)
     return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
 
 
@@ -76,22 +78,25 @@ def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: 
     return ops.mutual_neighbors(index, sqdist, limit, progress=progress)
 
 
-def snap(sqdist: Tensor, occurring: Tensor) -> Tensor:
+def snap(sqdist: Tensor) -> Tensor:
     """`sqdist` (E,) with values that agree within a relative 1e-9 made equal, to the smallest of them.
 
-    Values belong together when they follow each other in ascending order without a larger gap. `occurring` are all that
-    occur, in any order: those of one direction of the edges save half of the sorting.
+    Values belong together when they follow each other in ascending order without a larger gap.
     """
-    ranked = torch.unique(occurring)
-    first = torch.ones_like(ranked, dtype=torch.bool)
-    first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
-    # Few values differ from the smallest of theirs, none on random samples: only those are looked up.
-    moved = ranked[~first]
-    if not len(moved):
-        return sqdist
-    target = ranked[first][torch.cumsum(first, 0)[~first] - 1]
-    place = torch.searchsorted(moved, sqdist).clamp_(max=len(moved) - 1)
-    return torch.where(moved[place] == sqdist, target[place], sqdist)
+    pieces: Iterable[slice | Tensor] = [slice(None)]
+    if len(sqdist) > _PIECE:
+        pivots = sqdist[::64].sort().values[_PIECE // 64 :: _PIECE // 64].contiguous()
+        piece = torch.bucketize(sqdist, pivots, out_int32=True)
+        pieces = ((piece == number).nonzero()[:, 0] for number in range(len(pivots) + 1))
+    snapped = torch.empty_like(sqdist)
+    last, smallest = sqdist.new_tensor([-1.0]), sqdist.new_tensor([0.0])  # what the pieces before end with
+    for members in pieces:
+        ranked, rank = torch.unique(sqdist[members], return_inverse=True)
+        first = ranked > torch.cat([last, ranked[:-1]]) * (1 + _SNAP_TOLERANCE)
+        group = torch.cat([smallest, ranked[first]])[torch.cumsum(first, 0)]
+        snapped[members] = group[rank]
+        last, smallest = torch.cat([last, ranked])[-1:], torch.cat([smallest, group])[-1:]
+    return snapped
 
 
 def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:

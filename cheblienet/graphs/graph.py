@@ -1,6 +1,6 @@
 """A weighted undirected graph, its Laplacian and its spectrum."""
 
-from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import scipy.sparse
@@ -9,9 +9,12 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from .. import ops
-from .._checks import check_integer, check_tensor
+from .._checks import check_integer
 from ..ops.csr import csr_from_rows
+from . import spectral
+from .checks import checked_index, checked_values, sorted_edges
 from .edges import Edges, reverse_edges
+from .laplacian import degrees, laplacian_rows, row_pointers
 
 
 class Graph:
@@ -33,6 +36,7 @@ class Graph:
     """
 
     vertex_attributes: tuple[str, ...] = ()
+    _lambda_max: float | str = 2.0
 
     def __init__(
         self,
@@ -43,18 +47,18 @@ class Graph:
         edge_sqdist: Tensor | None = None,
     ) -> None:
         name = type(self).__name__
-        index = _checked_index(f"{name}: edge_index", edge_index)
+        index = checked_index(f"{name}: edge_index", edge_index)
         if num_vertices is None:
             if not index.numel():
                 raise ValueError(f"{name}: num_vertices: expected an integer where there are no edges, got None")
             num_vertices = int(index.max()) + 1
         num_vertices = check_integer(f"{name}: num_vertices", num_vertices, 1)
-        index, order, reverse = _sorted_edges(f"{name}: edge_index", index, num_vertices)
+        index, order, reverse = sorted_edges(f"{name}: edge_index", index, num_vertices)
         weight, sqdist = torch.ones(len(order)), torch.full((len(order),), torch.nan)
         if edge_weight is not None:
-            weight = _checked_values(f"{name}: edge_weight", edge_weight, index, order, reverse)
+            weight = checked_values(f"{name}: edge_weight", edge_weight, index, order, reverse)
         if edge_sqdist is not None:
-            sqdist = _checked_values(f"{name}: edge_sqdist", edge_sqdist, index, order, reverse)
+            sqdist = checked_values(f"{name}: edge_sqdist", edge_sqdist, index, order, reverse)
         self._set_edges(Edges(index, sqdist, weight), num_vertices)
 
     @staticmethod
@@ -79,10 +83,14 @@ class Graph:
         """The one place where edges change, and all that was computed from the former ones is dropped."""
         self._edges = edges
         self._num_vertices = num_vertices
-        self._rowptr = _rowptr(edges.edge_index[0], num_vertices)
+        self._rowptr = row_pointers(edges.edge_index[0], num_vertices)
+        self._forget()
+
+    def _forget(self) -> None:
         self._laplacians: dict[tuple[bool, torch.device, torch.dtype], Tensor] = {}
         self._csrs: dict[tuple[torch.device, torch.dtype], ops.Csr] = {}
-        self._eigen_spaces: dict[bool, tuple[Tensor, Tensor]] = {}
+        self._eigen_spaces: dict[tuple[bool, int], tuple[Tensor, Tensor]] = {}
+        self._estimate: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies start without results: CSR tensors cannot be deep-copied, and a pickle may open without the device.
@@ -142,15 +150,43 @@ class Graph:
             return False
         return torch.equal(self._edges.edge_weight[reverse], self._edges.edge_weight)
 
+    @property
+    def lambda_max(self) -> float:
+        """What the rescaled Laplacian takes for its largest eigenvalue, before it is rescaled: 2, unless set.
+
+        2 is the largest that any graph can have. A number in (0, 2] that is at least the graph's own, or "estimate", a
+        thousandth above it by Lanczos, spreads the eigenvalues over all of [-1, 1]. All Laplacians and all layers on this
+        graph follow; set it before a layer is compiled or exported.
+
+        Raises TypeError or ValueError when set to something else.
+        """
+        if self._lambda_max != "estimate":
+            return float(self._lambda_max)
+        if self._estimate is None:
+            found = spectral.largest_eigenvalue(Graph.get_laplacian(self, False, dtype=torch.float64))
+            self._estimate = min(found, 2.0) or 2.0  # zero where there are no edges
+        return self._estimate
+
+    @lambda_max.setter
+    def lambda_max(self, value: float | str) -> None:
+        if value != "estimate":
+            if isinstance(value, bool | str) or not isinstance(value, Real):
+                raise TypeError(f'lambda_max: expected a number or "estimate", got {value!r}')
+            if not 0 < value <= 2:
+                raise ValueError(f"lambda_max: expected a number in (0, 2], got {value}")
+        self._lambda_max = value
+        self._forget()
+
     def get_laplacian(
         self, rescale: bool = True, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
         """The symmetric normalised Laplacian (V, V) as a `torch.sparse_csr` tensor.
 
-        With weights W and degrees D it is L = I - D^-1/2 W D^-1/2, eigenvalues in [0, 2], or, rescaled by its largest
-        possible eigenvalue, 2 L / 2 - I = -D^-1/2 W D^-1/2, eigenvalues in [-1, 1] and no diagonal. A vertex of degree
-        zero has a zero row in both. Values are computed in float64, then rounded once. Degrees are float64 sums of
-        float32 weights: exact, whatever their order, unless weights at one vertex differ by a factor of a million.
+        With weights W and degrees D it is L = I - D^-1/2 W D^-1/2, eigenvalues in [0, 2], or, rescaled by `lambda_max`,
+        2 L / lambda_max - I, eigenvalues in [-1, 1]: for lambda_max = 2 it is -D^-1/2 W D^-1/2, without a diagonal. A
+        vertex of degree zero has a zero row in both. Values are computed in float64, then rounded once. Degrees are
+        float64 sums of float32 weights: exact, whatever their order, unless weights at one vertex differ by a factor of a
+        million.
 
         Args:
             rescale: whether to rescale.
@@ -161,16 +197,9 @@ class Graph:
             raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
         key = (bool(rescale), _device(device), dtype)
         if key not in self._laplacians:
-            source, target = self._edges.edge_index
-            rowptr, values = self._rowptr, self._rescaled_values()
-            if not rescale:
-                diagonal = self._degree().nonzero()[:, 0]
-                source, target = torch.cat([source, diagonal]), torch.cat([target, diagonal])
-                order = torch.argsort(source * self._num_vertices + target)
-                values = torch.cat([values, torch.ones(len(diagonal), dtype=torch.float64)])[order]
-                rowptr, target = _rowptr(source, self._num_vertices), target[order]
+            rowptr, col, values = self._laplacian_rows(rescale)
             shape = (self._num_vertices, self._num_vertices)
-            laplacian = torch.sparse_csr_tensor(rowptr, target, values.to(dtype), shape, check_invariants=False)
+            laplacian = torch.sparse_csr_tensor(rowptr, col, values.to(dtype), shape, check_invariants=False)
             self._laplacians[key] = laplacian.to(device)
         return self._laplacians[key]
 
@@ -178,89 +207,85 @@ class Graph:
         """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
         key = (_device(device), dtype)
         if key not in self._csrs:
-            csr = csr_from_rows(self._rowptr, self._edges.edge_index[1], self._rescaled_values().to(dtype))
+            rowptr, col, values = self._laplacian_rows(rescale=True)
+            csr = csr_from_rows(rowptr, col, values.to(dtype))
             self._csrs[key] = ops.Csr(*(tensor.to(device) for tensor in csr))
         return self._csrs[key]
 
-    def get_eigen_space(self, norm: bool = False) -> tuple[Tensor, Tensor]:
-        """Eigenvalues (V,), ascending, and eigenvectors (V, V), in columns, of the Laplacian, in float64.
+    def get_eigen_space(self, norm: bool = False, k: int | None = None) -> tuple[Tensor, Tensor]:
+        """Eigenvalues, ascending, and eigenvectors, in columns, of the Laplacian, in float64.
 
         Args:
             norm: whether of the rescaled Laplacian, with eigenvalues in [-1, 1].
-        """
-        norm = bool(norm)
-        if norm not in self._eigen_spaces:
-            dense = torch.zeros(self._num_vertices, self._num_vertices, dtype=torch.float64)
-            dense[self._edges.edge_index[0], self._edges.edge_index[1]] = self._rescaled_values()
-            if not norm:
-                dense.diagonal()[:] = (self._degree() > 0).double()
-            eigenvalues, eigenvectors = torch.linalg.eigh(dense)
-            self._eigen_spaces[norm] = (eigenvalues, eigenvectors)
-        return self._eigen_spaces[norm]
+            k: how many, the smallest ones; None for all V. Few of a large graph are found by Lanczos on the sparse matrix;
+                all of them take a dense matrix (V, V).
 
-    def diff_kernel(self, kernel: Callable[[Tensor], Tensor]) -> Tensor:
-        """Phi diag(kernel(lambda)) Phi^T, (V, V) float64, for the Laplacian Phi diag(lambda) Phi^T."""
+        Returns:
+            (k,) and (V, k).
+
+        Raises TypeError or ValueError for a k that is no integer between 1 and V.
+        """
+        vertices = self._num_vertices
+        k = vertices if k is None else check_integer("get_eigen_space: k", k, 1, vertices)
+        norm = bool(norm)
+        if (norm, k) not in self._eigen_spaces:
+            laplacian = Graph.get_laplacian(self, norm, dtype=torch.float64)  # a derived class may have its own layout
+            if vertices <= spectral.SMALL or 4 * k > vertices:
+                if (norm, vertices) not in self._eigen_spaces:
+                    eigenvalues, eigenvectors = torch.linalg.eigh(laplacian.to_dense())
+                    self._eigen_spaces[norm, vertices] = (eigenvalues, eigenvectors)
+                eigenvalues, eigenvectors = self._eigen_spaces[norm, vertices]
+                return eigenvalues[:k], eigenvectors[:, :k]
+            self._eigen_spaces[norm, k] = spectral.smallest_eigenpairs(laplacian, k)
+        return self._eigen_spaces[norm, k]
+
+    def diff_kernel(self, kernel: spectral.Kernel) -> Tensor:
+        """kernel(L), (V, V) float64: Phi diag(kernel(lambda)) Phi^T for the Laplacian L = Phi diag(lambda) Phi^T.
+
+        To have it act on signals, `apply_kernel` needs no matrix.
+        """
         eigenvalues, eigenvectors = self.get_eigen_space()
         return (eigenvectors * torch.as_tensor(kernel(eigenvalues))) @ eigenvectors.T
 
-    def _degree(self) -> Tensor:
-        degree = torch.zeros(self._num_vertices, dtype=torch.float64)
-        return degree.index_add_(0, self._edges.edge_index[0], self._edges.edge_weight.double())
+    def apply_kernel(self, kernel: spectral.Kernel, x: Tensor) -> Tensor:
+        """kernel(L) x for the Laplacian L, by its Chebyshev expansion: sparse products only, no matrix (V, V).
 
-    def _rescaled_values(self) -> Tensor:
-        """-w_ij / sqrt(d_i d_j) in float64: the product commutes, so both directions have the same bits."""
-        degree, weight = self._degree(), self._edges.edge_weight.double()
-        values = -weight / (degree[self._edges.edge_index[0]] * degree[self._edges.edge_index[1]]).sqrt()
-        return torch.where(weight > 0, values, 0.0)
+        Args:
+            kernel: a smooth function of the eigenvalues, elementwise on a float64 tensor of numbers in [0, lambda_max].
+            x: (..., V) signals, float64 or float32, on any device.
 
+        Returns:
+            (..., V), exact to the rounding of the dtype. Differentiable in x.
 
-def _checked_index(name: str, edge_index: object) -> Tensor:
-    index = check_tensor(name, edge_index, "(2, E)", 2)
-    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
-        raise TypeError(f"{name}: expected integers, got {index.dtype}")
-    if index.shape[0] != 2:
-        raise ValueError(f"{name}: expected shape (2, E), got {tuple(index.shape)}")
-    return index.detach().cpu().long()
+        Raises:
+            TypeError: for another dtype.
+            ValueError: for another shape, or a kernel that is not finite or not smooth enough for degree 4096.
+        """
+        if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64):
+            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"apply_kernel: x: expected a float64 or float32 tensor (..., V), got {got}")
+        if x.ndim == 0 or x.shape[-1] != self._num_vertices:
+            raise ValueError(
+                f"apply_kernel: x: expected V = {self._num_vertices} in the last place, got {tuple(x.shape)}"
+            )
+        coefficients = spectral.chebyshev_coefficients(kernel, self.lambda_max, x.dtype)
+        laplacian = Graph.get_laplacian(self, device=x.device, dtype=x.dtype)
+        signals = x.reshape(-1, self._num_vertices)
+        y = spectral.apply_polynomial(coefficients, laplacian, signals.T).T
+        # The zero row of an isolated vertex stands for the eigenvalue 0, not for the middle of the spectrum.
+        isolated = (degrees(self._edges, self._num_vertices) == 0).to(x.device)
+        at_zero = torch.as_tensor(kernel(torch.zeros(1, dtype=torch.float64))).to(x)
+        return torch.where(isolated, at_zero * signals, y).reshape(x.shape)
 
+    def diffuse(self, x: Tensor, time: float) -> Tensor:
+        """exp(-time L) x, signals (..., V) after diffusion of heat for `time` >= 0; see `apply_kernel`."""
+        if isinstance(time, bool) or not isinstance(time, Real) or not 0 <= time < float("inf"):
+            raise ValueError(f"diffuse: time: expected a number of at least 0, got {time!r}")
+        return self.apply_kernel(lambda eigenvalue: torch.exp(-float(time) * eigenvalue), x)
 
-def _sorted_edges(name: str, index: Tensor, num_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The edges sorted by (source, target), their former positions and the new ones of their reverses."""
-    outside = ((index < 0) | (index >= num_vertices)).any(0)
-    if outside.any():
-        raise ValueError(f"{name}: expected vertices between 0 and {num_vertices - 1}, got {_first(index, outside)}")
-    key, order = torch.sort(index[0] * num_vertices + index[1])
-    index = index[:, order]
-    repeated = torch.zeros_like(key, dtype=torch.bool)
-    repeated[1:] = key[1:] == key[:-1]
-    for fault, where in (("self loop", index[0] == index[1]), ("edge twice", repeated)):
-        if where.any():
-            raise ValueError(f"{name}: expected no {fault}, got {_first(index, where)}")
-    try:
-        return index, order, reverse_edges(index, num_vertices)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def _checked_values(name: str, values: object, index: Tensor, order: Tensor, reverse: Tensor) -> Tensor:
-    """Values of the edges, float32, in the order of `index`."""
-    values = check_tensor(name, values, f"({len(order)},)", 1)
-    if len(values) != len(order):
-        raise ValueError(f"{name}: expected one value for each of {len(order)} edges, got {len(values)}")
-    values = values.detach().cpu().float()[order]
-    for expected, bad in (
-        ("finite values of at least 0", ~((values >= 0) & values.isfinite())),
-        ("the same value in both directions", values != values[reverse]),
-    ):
-        if bad.any():
-            raise ValueError(f"{name}: expected {expected}, got {float(values[bad][0])} at edge {_first(index, bad)}")
-    return values
-
-
-def _rowptr(source: Tensor, num_vertices: int) -> Tensor:
-    """(V + 1,) int64: where the edges of each vertex begin and end."""
-    rowptr = torch.zeros(num_vertices + 1, dtype=torch.int64)
-    rowptr[1:] = torch.cumsum(torch.bincount(source, minlength=num_vertices), 0)
-    return rowptr
+    def _laplacian_rows(self, rescale: bool) -> tuple[Tensor, Tensor, Tensor]:
+        scale = 2 / self.lambda_max if rescale else 1.0
+        return laplacian_rows(self._edges, self._rowptr, scale, scale - 1 if rescale else 1.0)
 
 
 def _device(device: torch.device | str | None) -> torch.device:
@@ -269,9 +294,3 @@ def _device(device: torch.device | str | None) -> torch.device:
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def _first(edge_index: Tensor, where: Tensor) -> tuple[int, int]:
-    """The first edge that `where` marks."""
-    source, target = edge_index[:, where][:, 0].tolist()
-    return source, target

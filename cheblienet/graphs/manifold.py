@@ -60,9 +60,10 @@ class GEGraph(Graph):
         kernel: str = "gaussian",
         centroid: int | None = None,
         *,
+        size: Sequence[int] | None = None,
         progress: bool = False,
     ) -> "GEGraph":
-        """The graph of any elements of a group, such as random samples.
+        """The graph of any elements of a group: one's own, or those of `cheblienet.groups.sample`.
 
         Args:
             group: one of `cheblienet.groups.GROUPS`.
@@ -72,6 +73,7 @@ class GEGraph(Graph):
             K: the largest number of neighbours of a vertex, 1 <= K < V.
             kernel: "gaussian", "laplace", "cauchy" or "rectangular".
             centroid: a vertex; no edge is longer than the distance to its K-th neighbour. None for no bound.
+            size: the shape of the sampling, the number of orientations last; default (V, 1).
             progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
         Raises TypeError or ValueError for arguments of another type, or outside these ranges.
@@ -84,8 +86,15 @@ class GEGraph(Graph):
         metric, K, kernel = _checked_parameters(name, group, len(elements), sigmas, K, kernel)
         if centroid is not None:
             centroid = check_integer(f"{name}: centroid", centroid, 0, len(elements) - 1)
+        full_size = (len(elements), 1)
+        if size is not None:
+            full_size = tuple(check_integer(f"{name}: size", n, 1) for n in size)
+            if math.prod(full_size) != len(elements):
+                raise ValueError(
+                    f"{name}: size: expected numbers whose product is V = {len(elements)}, got {full_size}"
+                )
         edges = neighbor_edges(group, elements, metric, K, kernel, centroid, progress)
-        return GEGraph(group, elements.cpu(), edges, metric, K, kernel, (len(elements), 1), centroid)
+        return GEGraph(group, elements.cpu(), edges, metric, K, kernel, full_size, centroid)
 
     @property
     def group_element(self) -> tuple[Tensor, ...]:

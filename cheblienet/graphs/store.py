@@ -14,13 +14,19 @@ import torch
 
 from .._files import replacing
 from .edges import Edges
+from .graph import Graph
 
 # To be raised when the same parameters come to mean other edges: a new sampling, metric or file layout.
 _FORMAT = 1
 
 
-def content_key(manifold: str, size: tuple[int, ...], sigmas: tuple[float, ...], K: int, kernel: str) -> str:
-    """Everything that determines the edges, exactly: sigmas as hexadecimal floats, in canonical JSON."""
+def content_key(
+    manifold: str, size: tuple[int, ...], sigmas: tuple[float, ...], K: int, kernel: str, **sampling: Any
+) -> str:
+    """Everything that determines the edges, exactly: sigmas as hexadecimal floats, in canonical JSON.
+
+    `sampling` tells, where it is not the group's regular one, what else the elements come from.
+    """
     content = {
         "format": _FORMAT,
         "manifold": manifold,
@@ -28,6 +34,7 @@ def content_key(manifold: str, size: tuple[int, ...], sigmas: tuple[float, ...],
         "sigmas": [sigma.hex() for sigma in sigmas],
         "K": K,
         "kernel": kernel,
+        **sampling,
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
@@ -51,7 +58,7 @@ def load_or_build(folder: str | os.PathLike[str], key: str, num_vertices: int, b
         warnings.warn(f"{path}: not a usable cache file, the graph is built anew: {error}", stacklevel=3)
     edges = build()
     try:
-        _save(path, key, edges)
+        save(folder, key, edges)
     except OSError as error:
         warnings.warn(f"{path}: the graph could not be saved: {error}", stacklevel=3)
     return edges
@@ -71,6 +78,15 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Edges]:
         raise
     except Exception as error:  # a damaged archive can raise almost anything
         raise ValueError(f"{path}: not a usable cache file: {error}") from error
+
+
+def load_graph(path: str | os.PathLike[str]) -> Graph:
+    """The graph, without its elements, that `python -m cheblienet graph build --save` or a `path_to_graph` has kept.
+
+    Raises OSError where the file cannot be read, and ValueError naming it where it is damaged or no such file.
+    """
+    content, edges = read(path)
+    return Graph(edges.edge_index, edges.edge_weight, math.prod(content["size"]), edge_sqdist=edges.edge_sqdist)
 
 
 def _stored_key(path: Path) -> str:
@@ -101,7 +117,10 @@ def _check(name: str, array: np.ndarray, dtype: type, shape: tuple[int, ...]) ->
         raise ValueError(f"{name}: expected {np.dtype(dtype)} {shape}, got {array.dtype} {array.shape}")
 
 
-def _save(path: Path, key: str, edges: Edges) -> None:
+def save(folder: str | os.PathLike[str], key: str, edges: Edges) -> Path:
+    """Writes the edges with this key to their file in `folder`, which is made if missing."""
+    path = cache_file(folder, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         np.savez(file, key=np.array(key), **{name: tensor.numpy() for name, tensor in edges._asdict().items()})
+    return path

@@ -27,9 +27,13 @@ class SO3Group(Group):
         `size` is (num_vertices, nalpha), with 10 4^level + 2 vertices on the sphere.
         """
         num_vertices, nalpha = self._check_size(size, num_vertices=1, nalpha=2)
-        sphere = S2Group().uniform_sampling(num_vertices)
+        return self.with_orientations(S2Group().uniform_sampling(num_vertices), nalpha)
+
+    @staticmethod
+    def with_orientations(sphere: Tensor, nalpha: int) -> Tensor:
+        """Points (beta, gamma), (n, 2), with nalpha orientations -pi/2 + k pi / nalpha each; element i + n k."""
         alpha = -math.pi / 2 + math.pi * torch.arange(nalpha, dtype=torch.float64) / nalpha
-        return torch.cat([alpha.repeat_interleave(num_vertices)[:, None], sphere.repeat(nalpha, 1)], -1)
+        return torch.cat([alpha.repeat_interleave(len(sphere))[:, None], sphere.repeat(nalpha, 1)], -1)
 
     def _matrix(self, element: Tensor) -> Tensor:
         alpha, beta, gamma = element.unbind(-1)

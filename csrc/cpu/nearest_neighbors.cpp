@@ -1,6 +1,6 @@
 // Nearest neighbours on a group. Boxes of elements, then pairs, are bounded from below, for the elements of a leaf of
-// the search tree together; near pairs are measured, and the K + 1 nearest are kept. The result is that of measuring
-// all pairs.
+// the search tree together; near pairs are measured, and the K + 1 nearest are kept. On a regular grid of the plane,
+// offsets are measured once for all places. The result is that of measuring all pairs.
 #include "../math/nearest.h"
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "../math/se2.h"
 #include "../torch_api.h"
 #include "element_tree.h"
+#include "grid_search.h"
 
 namespace cheblienet {
 namespace {
@@ -76,8 +77,18 @@ class LeafSearch {
 };
 
 template <class Group>
+constexpr bool has_translations = std::is_same_v<Group, R2<double>> || std::is_same_v<Group, SE2<double>>;
+
+template <class Group>
 void search(const double* coordinates, int64_t vertices, const Metric<double>& metric, BoundPairs bound_pairs,
             int64_t k, int64_t* index, double* sqdist, const Progress& progress) {
+  if constexpr (has_translations<Group>) {
+    const auto grid = find_grid(coordinates, vertices, Group::coordinates);
+    if (grid && GridSearch<Group>(coordinates, *grid, metric, k, progress).run(index, sqdist)) {
+      progress.add(vertices);
+      return;
+    }
+  }
   const ElementTree<Group> tree(coordinates, vertices, metric, progress);
   torch::stable::parallel_for(0, tree.leaves(), 16, [&](int64_t begin, int64_t end) {
     LeafSearch<Group> leaf_search(tree, metric, bound_pairs, std::min(k + 1, vertices - 1), progress);

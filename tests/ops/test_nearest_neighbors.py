@@ -47,6 +47,47 @@ def test_many_boxes_agree_with_the_reference(group, sigmas, sample):
         )
 
 
+def grid(nx, ny, theta, at=(0.0, 0.0), step=(1.0, 1.0)):
+    x, y = at[0] + step[0] * torch.arange(nx).double(), at[1] + step[1] * torch.arange(ny).double()
+    return torch.cartesian_prod(theta.double(), y, x).flip(1)
+
+
+@pytest.mark.parametrize("sigmas", [(1.0, 0.1, 0.003), (1.0, 1.0, 1e-4), (1e-4, 1.0, 1e-3), (1.0, 1e4, 10.0)])
+@pytest.mark.parametrize(
+    "elements",
+    [
+        SE2.uniform_sampling(11, 8, 6),
+        SE2.uniform_sampling(2, 2, 2),
+        SE2.uniform_sampling(3, 4, 11),  # many orientations: the search may give up its offsets for the tree
+        grid(7, 12, torch.tensor([0.3, -1.0, 0.3, 3.0]), at=(-50.0, 2.0), step=(-0.1, 0.03)),
+        R2.uniform_sampling(18, 13),
+        grid(16, 9, torch.zeros(1), step=(1e-3, 7.0))[:, :2].contiguous(),
+    ],
+    ids=["se2", "two by two", "orientations", "other steps", "r2", "oblong"],
+)
+def test_a_grid_is_searched_as_any_sample(elements, sigmas):
+    """Translated offsets find the neighbours that the search tree finds among the same elements in another order."""
+    group = SE2 if elements.shape[1] == 3 else R2
+    shuffled = torch.randperm(len(elements))
+    for K in (3, min(16, len(elements) - 1), min(100, len(elements) - 1)):
+        index, sqdist = ops.nearest_neighbors(elements, sigmas, K, group)
+        found, found_sqdist = ops.nearest_neighbors(elements[shuffled], sigmas, K, group)
+        expected, expected_sqdist = torch.empty_like(index), torch.empty_like(sqdist)
+        expected[shuffled] = torch.where(found >= 0, shuffled[found], -1)
+        expected_sqdist[shuffled] = found_sqdist
+        assert torch.equal(index.sort(1).values, expected.sort(1).values)  # within shells the order is by index
+        torch.testing.assert_close(sqdist.sort(1).values, expected_sqdist.sort(1).values, rtol=1e-9, atol=1e-18)
+
+
+@pytest.mark.parametrize("moved", [(0, 40, 1e-6), (1, 40, 1e-6), (2, 40, 1e-6), (0, 1, 1e-6), (1, 209, 1e-6)])
+def test_almost_a_grid_is_none(moved):
+    elements = SE2.uniform_sampling(6, 7, 5)
+    coordinate, vertex, distance = moved
+    elements[vertex, coordinate] += distance
+    sigmas = (1.0, 0.1, 0.05)
+    assert_same(ops.nearest_neighbors(elements, sigmas, 9, SE2), reference.nearest_neighbors(elements, sigmas, 9, SE2))
+
+
 @pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
 def test_all_others_and_duplicates(group):
     elements = random_elements(group, 20)

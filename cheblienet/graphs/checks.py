@@ -1,0 +1,56 @@
+"""Checks of edges that a caller gives."""
+
+import torch
+from torch import Tensor
+
+from .._checks import check_tensor
+from .edges import reverse_edges
+
+
+def checked_index(name: str, edge_index: object) -> Tensor:
+    """`edge_index` as int64 (2, E) on the CPU."""
+    index = check_tensor(name, edge_index, "(2, E)", 2)
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise TypeError(f"{name}: expected integers, got {index.dtype}")
+    if index.shape[0] != 2:
+        raise ValueError(f"{name}: expected shape (2, E), got {tuple(index.shape)}")
+    return index.detach().cpu().long()
+
+
+def sorted_edges(name: str, index: Tensor, num_vertices: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The edges sorted by (source, target), their former positions and the new ones of their reverses."""
+    outside = ((index < 0) | (index >= num_vertices)).any(0)
+    if outside.any():
+        raise ValueError(f"{name}: expected vertices between 0 and {num_vertices - 1}, got {_first(index, outside)}")
+    key, order = torch.sort(index[0] * num_vertices + index[1])
+    index = index[:, order]
+    repeated = torch.zeros_like(key, dtype=torch.bool)
+    repeated[1:] = key[1:] == key[:-1]
+    for fault, where in (("self loop", index[0] == index[1]), ("edge twice", repeated)):
+        if where.any():
+            raise ValueError(f"{name}: expected no {fault}, got {_first(index, where)}")
+    try:
+        return index, order, reverse_edges(index, num_vertices)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def checked_values(name: str, values: object, index: Tensor, order: Tensor, reverse: Tensor) -> Tensor:
+    """Values of the edges, float32, in the order of `index`."""
+    values = check_tensor(name, values, f"({len(order)},)", 1)
+    if len(values) != len(order):
+        raise ValueError(f"{name}: expected one value for each of {len(order)} edges, got {len(values)}")
+    values = values.detach().cpu().float()[order]
+    for expected, bad in (
+        ("finite values of at least 0", ~((values >= 0) & values.isfinite())),
+        ("the same value in both directions", values != values[reverse]),
+    ):
+        if bad.any():
+            raise ValueError(f"{name}: expected {expected}, got {float(values[bad][0])} at edge {_first(index, bad)}")
+    return values
+
+
+def _first(edge_index: Tensor, where: Tensor) -> tuple[int, int]:
+    """The first edge that `where` marks."""
+    source, target = edge_index[:, where][:, 0].tolist()
+    return source, target
