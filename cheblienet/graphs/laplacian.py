@@ -28,11 +28,12 @@ def laplacian_rows(edges: Edges, rowptr: Tensor, scale: float, diagonal: float) 
 
     Returns:
         Row pointers (V + 1,) and columns, int64, and values, float64, of E entries, or E + V where there is a diagonal.
-        The product in w_ij / sqrt(d_i d_j) commutes, so both directions have the same bits.
+        The product in w_ij (d_i^-1/2 d_j^-1/2) commutes, so both directions have the same bits.
     """
     num_vertices = len(rowptr) - 1
-    (source, target), weight, degree = edges.edge_index, edges.edge_weight.double(), degrees(edges, num_vertices)
-    values = torch.where(weight > 0, -scale * weight / (degree[source] * degree[target]).sqrt(), 0.0)
+    (source, target), degree = edges.edge_index, degrees(edges, num_vertices)
+    norm = torch.where(degree > 0, degree.rsqrt(), 0.0)
+    values = norm[source].mul_(norm[target]).mul_(edges.edge_weight).mul_(-scale)  # in place: no fresh memory per step
     if diagonal == 0:
         return rowptr, target, values
     vertex = degree.nonzero()[:, 0]

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../torch_api.h"
+#include "arena.h"
 #include "progress.h"
 
 namespace cheblienet {
@@ -16,12 +17,12 @@ struct Neighbour {
 
 // Calls f(neighbour, mean squared distance) for the mutual neighbours of `v` within the limit, by ascending vertex.
 template <class F>
-void for_mutual(const std::vector<Neighbour>& sorted, const std::vector<int64_t>& size, int64_t k, int64_t v,
-                double limit, const F& f) {
+void for_mutual(const Neighbour* sorted, const std::vector<int64_t>& size, int64_t k, int64_t v, double limit,
+                const F& f) {
   for (int64_t slot = v * k; slot < v * k + size[v]; ++slot) {
     const Neighbour& u = sorted[slot];
-    const auto begin = sorted.begin() + u.vertex * k, end = begin + size[u.vertex];
-    const auto back =
+    const Neighbour *begin = sorted + u.vertex * k, *end = begin + size[u.vertex];
+    const Neighbour* back =
         std::lower_bound(begin, end, v, [](const Neighbour& n, int64_t vertex) { return n.vertex < vertex; });
     if (back == end || back->vertex != v) continue;
     const double mean = (u.sqdist + back->sqdist) / 2;
@@ -42,12 +43,13 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
   STD_TORCH_CHECK(std::all_of(neighbour, neighbour + vertices * k, [&](int64_t u) { return u >= -1 && u < vertices; }),
                   "mutual_neighbors: index: expected vertices below ", vertices, ", or -1 for none");
 
-  std::vector<Neighbour> sorted(vertices * k);
+  Tensor memory = new_result(index, {2 * vertices * k}, ScalarType::Double);
+  static_assert(sizeof(Neighbour) == 2 * sizeof(double), "two words each");
+  Neighbour* sorted = static_cast<Neighbour*>(memory.mutable_data_ptr());
   std::vector<int64_t> size(vertices), rowptr(vertices + 1);
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
     for (int64_t v = first; v < last && !progress.stopped(); ++v) {
-      const auto begin = sorted.begin() + v * k;
-      auto end = begin;
+      Neighbour *begin = sorted + v * k, *end = begin;
       for (int64_t slot = v * k; slot < (v + 1) * k; ++slot)
         if (neighbour[slot] >= 0) *end++ = {neighbour[slot], distance[slot]};
       std::sort(begin, end, [](const Neighbour& a, const Neighbour& b) { return a.vertex < b.vertex; });
@@ -61,8 +63,8 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
   for (int64_t v = 0; v < vertices; ++v) rowptr[v + 1] += rowptr[v];
 
   const int64_t edges = rowptr[vertices];
-  Tensor edge_index = new_empty(index, {2, edges}, ScalarType::Long),
-         edge_sqdist = new_empty(index, {edges}, ScalarType::Double);
+  Tensor edge_index = new_result(index, {2, edges}, ScalarType::Long),
+         edge_sqdist = new_result(index, {edges}, ScalarType::Double);
   int64_t* source = edge_index.mutable_data_ptr<int64_t>();
   double* out = edge_sqdist.mutable_data_ptr<double>();
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
