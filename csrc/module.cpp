@@ -14,6 +14,10 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   // of each other, edge_index (2, E) int64, and their mean squared distance (E,) float64, where it is within the limit
   m.def("mutual_neighbors(Tensor index, Tensor sqdist, float limit, Tensor(a!)? progress=None) -> (Tensor, Tensor)");
 
+  // a matrix by rows, rowptr (V + 1,) and col (E,), and an order (V,) of its vertices, a permutation, int64 -> rows (V,
+  // 4) and col (E,) int32, as below, and where each of their entries was, (E,) int64
+  m.def("order_rows(Tensor rowptr, Tensor col, Tensor order) -> (Tensor, Tensor, Tensor)");
+
   // x (B, V, Cin), weight (R, Cin, Cout); the Laplacian by rows: rows (V, 4) and col (E,) int32, values (E,), as
   // RowSpan and Csr of cpu/sparse_rows.h say -> y (B, V, Cout)
   m.def("chebyshev(Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, Tensor? bias) -> Tensor");

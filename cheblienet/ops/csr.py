@@ -8,6 +8,8 @@ import scipy.sparse.csgraph
 import torch
 from torch import Tensor
 
+from .. import _library  # noqa: F401  (registers the operators)
+
 _IN_CACHE = 8192  # vertices; as in csrc/cpu/chebyshev_call.h
 
 
@@ -46,19 +48,18 @@ def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor) -> Csr:
     num_vertices = len(rowptr) - 1
     if len(col) >= 2**31:
         raise ValueError(f"csr: expected less than 2^31 entries, got {len(col)}")
-    vertex = torch.arange(num_vertices, device=rowptr.device)
+    rowptr, col, device = rowptr.cpu(), col.cpu(), values.device
+    order = torch.arange(num_vertices)
     if num_vertices > _IN_CACHE:
-        pattern = scipy.sparse.csr_matrix(
-            (np.ones(len(col), dtype=np.int8), col.int().cpu().numpy(), rowptr.int().cpu().numpy()),
-            shape=(num_vertices, num_vertices),
-        )
-        order = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern, symmetric_mode=True)
-        vertex = torch.from_numpy(order.astype(np.int64)).to(rowptr.device)
-    count = rowptr.diff()[vertex]
-    end = torch.cumsum(count, 0)
-    entry = torch.repeat_interleave(rowptr[vertex] - (end - count), count) + torch.arange(len(col), device=col.device)
-    number = torch.arange(num_vertices, device=vertex.device)
-    column = torch.empty_like(vertex).scatter_(0, vertex, number)[col[entry]]
-    farthest = number.scatter_reduce(0, torch.repeat_interleave(number, count), column, "amax")
-    reach = torch.cummax(farthest, 0).values + 1
-    return Csr(torch.stack([vertex, end - count, end, reach], 1).int(), column.int(), values[entry])
+        ones = np.ones(len(col), dtype=np.int8)
+        pattern = scipy.sparse.csr_matrix((ones, col.int().numpy(), rowptr.int().numpy()), shape=[num_vertices] * 2)
+        found = scipy.sparse.csgraph.reverse_cuthill_mckee(pattern, symmetric_mode=True)
+        order = torch.from_numpy(found.astype(np.int64))
+    rows, column, entry = torch.ops.cheblienet.order_rows(rowptr, col, order)
+    return Csr(rows.to(device), column.to(device), values[entry.to(device)])
+
+
+@torch.library.register_fake("cheblienet::order_rows")
+def _(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    int32 = torch.int32
+    return col.new_empty((len(order), 4), dtype=int32), torch.empty_like(col, dtype=int32), torch.empty_like(col)

@@ -55,6 +55,23 @@ def mutual_neighbors(index: Tensor, sqdist: Tensor, limit: float = math.inf) -> 
     return torch.stack([source[order], target[order]]), distance.repeat(2)[order]
 
 
+def order_rows(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows of a `Csr` in a given order of the vertices, its columns, and where each entry was; see `csr_from_rows`."""
+    rows: list[list[int]] = []
+    columns: list[int] = []
+    entries: list[int] = []
+    place, reach = torch.argsort(order), 0
+    for i, v in enumerate(order.tolist()):
+        begin, end = int(rowptr[v]), int(rowptr[v + 1])
+        row = place[col[begin:end]].tolist()
+        reach = max([reach, i + 1, *(column + 1 for column in row)])
+        rows.append([v, len(entries), len(entries) + len(row), reach])
+        columns += row
+        entries += range(begin, end)
+    int32 = torch.int32
+    return torch.tensor(rows, dtype=int32).view(-1, 4), torch.tensor(columns, dtype=int32), torch.tensor(entries).long()
+
+
 def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = None) -> Tensor:
     """y = sum_k T_k(L) x Theta_k by the three-term recurrence; see `cheblienet.ops.chebyshev`."""
     orders = [x]

@@ -15,21 +15,6 @@ struct Neighbour {
   double sqdist;
 };
 
-// Calls f(neighbour, mean squared distance) for the mutual neighbours of `v` within the limit, by ascending vertex.
-template <class F>
-void for_mutual(const Neighbour* sorted, const std::vector<int64_t>& size, int64_t k, int64_t v, double limit,
-                const F& f) {
-  for (int64_t slot = v * k; slot < v * k + size[v]; ++slot) {
-    const Neighbour& u = sorted[slot];
-    const Neighbour *begin = sorted + u.vertex * k, *end = begin + size[u.vertex];
-    const Neighbour* back =
-        std::lower_bound(begin, end, v, [](const Neighbour& n, int64_t vertex) { return n.vertex < vertex; });
-    if (back == end || back->vertex != v) continue;
-    const double mean = (u.sqdist + back->sqdist) / 2;
-    if (mean <= limit) f(u.vertex, mean);
-  }
-}
-
 std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& sqdist, double limit,
                                             const std::optional<Tensor>& mailbox) {
   const Progress progress(mailbox);
@@ -38,27 +23,48 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
                       index.scalar_type() == ScalarType::Long && sqdist.scalar_type() == ScalarType::Double,
                   "mutual_neighbors: expected contiguous index (V, K) int64 and sqdist (V, K) float64");
   const int64_t vertices = index.size(0), k = index.size(1), grain = 1 + 16384 / (k + 1);
+  constexpr double none = -1;  // no squared distance
   const int64_t* neighbour = index.const_data_ptr<int64_t>();
   const double* distance = sqdist.const_data_ptr<double>();
   STD_TORCH_CHECK(std::all_of(neighbour, neighbour + vertices * k, [&](int64_t u) { return u >= -1 && u < vertices; }),
                   "mutual_neighbors: index: expected vertices below ", vertices, ", or -1 for none");
 
-  Tensor memory = new_result(index, {2 * vertices * k}, ScalarType::Double);
-  static_assert(sizeof(Neighbour) == 2 * sizeof(double), "two words each");
-  Neighbour* sorted = static_cast<Neighbour*>(memory.mutable_data_ptr());
-  std::vector<int64_t> size(vertices), rowptr(vertices + 1);
+  // Lookups read vertices of four bytes: 16 neighbours are one cache line. What they find is kept, not looked up again.
+  STD_TORCH_CHECK(vertices < int64_t(1) << 31, "mutual_neighbors: expected less than 2^31 vertices, got ", vertices);
+  Tensor sorted = new_result(index, {vertices, k}, ScalarType::Int),
+         distances = new_result(index, {vertices, k}, ScalarType::Double),
+         means = new_result(index, {vertices, k}, ScalarType::Double);
+  int32_t* member = sorted.mutable_data_ptr<int32_t>();
+  double *member_sqdist = distances.mutable_data_ptr<double>(), *mean = means.mutable_data_ptr<double>();
+  std::vector<int32_t> size(vertices);
+  std::vector<int64_t> rowptr(vertices + 1);
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
+    std::vector<Neighbour> list(k);
     for (int64_t v = first; v < last && !progress.stopped(); ++v) {
-      Neighbour *begin = sorted + v * k, *end = begin;
+      auto end = list.begin();
       for (int64_t slot = v * k; slot < (v + 1) * k; ++slot)
         if (neighbour[slot] >= 0) *end++ = {neighbour[slot], distance[slot]};
-      std::sort(begin, end, [](const Neighbour& a, const Neighbour& b) { return a.vertex < b.vertex; });
-      size[v] = end - begin;
+      std::sort(list.begin(), end, [](const Neighbour& a, const Neighbour& b) { return a.vertex < b.vertex; });
+      size[v] = static_cast<int32_t>(end - list.begin());
+      for (int64_t i = 0; i < size[v]; ++i) {
+        member[v * k + i] = static_cast<int32_t>(list[i].vertex);
+        member_sqdist[v * k + i] = list[i].sqdist;
+      }
     }
   });
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
     for (int64_t v = first; v < last && !progress.stopped(); ++v)
-      for_mutual(sorted, size, k, v, limit, [&](int64_t, double) { ++rowptr[v + 1]; });
+      for (int64_t slot = v * k; slot < v * k + size[v]; ++slot) {
+        const int64_t u = member[slot];
+        const int32_t *begin = member + u * k, *end = begin + size[u];
+        const int32_t* back = std::lower_bound(begin, end, v);
+        mean[slot] = none;
+        if (back == end || *back != v) continue;
+        const double both = (member_sqdist[slot] + member_sqdist[back - member]) / 2;
+        if (both > limit) continue;
+        mean[slot] = both;
+        ++rowptr[v + 1];
+      }
   });
   for (int64_t v = 0; v < vertices; ++v) rowptr[v + 1] += rowptr[v];
 
@@ -70,11 +76,12 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& s
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
     for (int64_t v = first; v < last && !progress.stopped(); ++v) {
       int64_t e = rowptr[v];
-      for_mutual(sorted, size, k, v, limit, [&](int64_t u, double d) {
+      for (int64_t slot = v * k; slot < v * k + size[v]; ++slot) {
+        if (mean[slot] == none) continue;
         source[e] = v;
-        source[edges + e] = u;
-        out[e++] = d;
-      });
+        source[edges + e] = member[slot];
+        out[e++] = mean[slot];
+      }
     }
     progress.add(last - first);
   });

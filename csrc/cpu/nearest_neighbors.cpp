@@ -11,6 +11,7 @@
 #include "../math/s2.h"
 #include "../math/se2.h"
 #include "../torch_api.h"
+#include "arena.h"
 #include "element_tree.h"
 #include "grid_search.h"
 
@@ -116,8 +117,8 @@ std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tenso
   STD_TORCH_CHECK(elements.scalar_type() == ScalarType::Double && elements.is_contiguous() &&
                       sigmas.scalar_type() == ScalarType::Double,
                   "nearest_neighbors: expected contiguous float64 elements and sigmas");
-  Tensor index = new_empty(elements, {vertices, k}, ScalarType::Long),
-         sqdist = new_empty(elements, {vertices, k}, ScalarType::Double);
+  Tensor index = new_result(elements, {vertices, k}, ScalarType::Long),
+         sqdist = new_result(elements, {vertices, k}, ScalarType::Double);
   const double* s = sigmas.const_data_ptr<double>();
   const Metric<double> metric{s[0], s[1], s[2]};
   const auto run = [&](auto zero, BoundPairs bound_pairs) {
