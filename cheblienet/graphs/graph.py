@@ -197,19 +197,19 @@ class Graph:
             raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
         key = (bool(rescale), _device(device), dtype)
         if key not in self._laplacians:
-            rowptr, col, values = self._laplacian_rows(rescale)
+            rowptr, col, values = self._laplacian_rows(rescale, device)
             shape = (self._num_vertices, self._num_vertices)
-            laplacian = torch.sparse_csr_tensor(rowptr, col, values.to(dtype), shape, check_invariants=False)
-            self._laplacians[key] = laplacian.to(device)
+            self._laplacians[key] = torch.sparse_csr_tensor(
+                rowptr, col, values.to(dtype), shape, check_invariants=False
+            )
         return self._laplacians[key]
 
     def laplacian_csr(self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> ops.Csr:
         """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
         key = (_device(device), dtype)
         if key not in self._csrs:
-            rowptr, col, values = self._laplacian_rows(rescale=True)
-            csr = csr_from_rows(rowptr, col, values.to(dtype))
-            self._csrs[key] = ops.Csr(*(tensor.to(device) for tensor in csr))
+            rowptr, col, values = self._laplacian_rows(True, device)
+            self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype))
         return self._csrs[key]
 
     def get_eigen_space(self, norm: bool = False, k: int | None = None) -> tuple[Tensor, Tensor]:
@@ -283,9 +283,12 @@ class Graph:
             raise ValueError(f"diffuse: time: expected a number of at least 0, got {time!r}")
         return self.apply_kernel(lambda eigenvalue: torch.exp(-float(time) * eigenvalue), x)
 
-    def _laplacian_rows(self, rescale: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _laplacian_rows(self, rescale: bool, device: torch.device | str | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Assembled where they are used."""
         scale = 2 / self.lambda_max if rescale else 1.0
-        return laplacian_rows(self._edges, self._rowptr, scale, scale - 1 if rescale else 1.0)
+        device = _device(device)
+        edges, rowptr = Edges(*(tensor.to(device) for tensor in self._edges)), self._rowptr.to(device)
+        return laplacian_rows(edges, rowptr, scale, scale - 1 if rescale else 1.0)
 
 
 def _device(device: torch.device | str | None) -> torch.device:

@@ -8,14 +8,14 @@ from .edges import Edges
 
 def row_pointers(source: Tensor, num_vertices: int) -> Tensor:
     """(V + 1,) int64: where the edges of each vertex begin and end among those sorted by `source` (E,)."""
-    rowptr = torch.zeros(num_vertices + 1, dtype=torch.int64)
+    rowptr = torch.zeros(num_vertices + 1, dtype=torch.int64, device=source.device)
     rowptr[1:] = torch.cumsum(torch.bincount(source, minlength=num_vertices), 0)
     return rowptr
 
 
 def degrees(edges: Edges, num_vertices: int) -> Tensor:
     """(V,) float64: the sum of the weights of the edges of each vertex."""
-    degree = torch.zeros(num_vertices, dtype=torch.float64)
+    degree = torch.zeros(num_vertices, dtype=torch.float64, device=edges.edge_weight.device)
     return degree.index_add_(0, edges.edge_index[0], edges.edge_weight.double())
 
 
@@ -39,5 +39,5 @@ def laplacian_rows(edges: Edges, rowptr: Tensor, scale: float, diagonal: float) 
     vertex = degree.nonzero()[:, 0]
     source, target = torch.cat([source, vertex]), torch.cat([target, vertex])
     order = torch.argsort(source * num_vertices + target)
-    values = torch.cat([values, torch.full((len(vertex),), diagonal, dtype=torch.float64)])[order]
+    values = torch.cat([values, values.new_full((len(vertex),), diagonal)])[order]
     return row_pointers(source, num_vertices), target[order], values

@@ -1,5 +1,7 @@
 """Rows of a sparse matrix in another order, against the definition."""
 
+import importlib
+
 import pytest
 import torch
 
@@ -18,9 +20,11 @@ def pattern(vertices, density):
 @pytest.mark.parametrize(("vertices", "density"), [(0, 0.0), (1, 0.0), (1, 1.0), (9, 0.1), (60, 0.1), (5000, 0.0005)])
 def test_agrees_with_the_reference(vertices, density):
     arguments = (*pattern(vertices, density), torch.randperm(vertices))
-    for actual, expected in zip(order_rows(*arguments), reference.order_rows(*arguments), strict=True):
-        assert actual.dtype == expected.dtype
-        assert torch.equal(actual, expected)
+    on_gpu = importlib.import_module("cheblienet.ops.csr").order_rows  # made of operations that run anywhere
+    for function in (order_rows, on_gpu):
+        for actual, expected in zip(function(*arguments), reference.order_rows(*arguments), strict=True):
+            assert actual.dtype == expected.dtype
+            assert torch.equal(actual, expected)
 
 
 def test_registrations():
