@@ -59,7 +59,7 @@ def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor) -> Csr:
 
 
 def order_rows(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the operator computes, in operations of the framework: on a GPU they are as fast as a kernel of its own."""
+    """What the operator computes, in operations of the framework, which run on any device."""
     count = rowptr.diff()[order]
     end = torch.cumsum(count, 0)
     entry = torch.repeat_interleave(rowptr[order] - (end - count), count) + torch.arange(len(col), device=col.device)
