@@ -18,11 +18,11 @@ from ..ops.reference import SHELL_TOLERANCE
 
 # Far above the rounding of a distance, about 1e-15, and far below the difference of two that are not the same.
 _SNAP_TOLERANCE = 1e-9
-# So many values are ranked at a time, in less than half a second: Ctrl-C waits for the framework's operators to end.
-_PIECE = 2**22
+# So many edges are worked on at a time. Ctrl-C waits for the framework's operators to end, and their results beyond 32 MiB
+# are made of fresh memory, which costs several times the arithmetic.
+_PIECE = 2**21
 
-# Weight of an edge as a function of its squared distance in units of the kernel width, which it overwrites: fresh memory
-# would cost more than the arithmetic.
+# Weight of an edge as a function of its squared distance in units of the kernel width, which it overwrites.
 _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "gaussian": lambda ratio: ratio.neg_().exp_(),
     "laplace": lambda ratio: ratio.sqrt_().neg_().exp_(),
@@ -58,7 +58,7 @@ def neighbor_edges(
     """
     neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
     index, sqdist = mutual_edges(*neighbors, centroid, progress)
-    sqdist = snap(sqdist)
+    snap_(sqdist)
     return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
 
 
@@ -79,8 +79,8 @@ def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: 
     return ops.mutual_neighbors(index, sqdist, limit, progress=progress)
 
 
-def snap(sqdist: Tensor) -> Tensor:
-    """`sqdist` (E,) with values that agree within a relative 1e-9 made equal, to the smallest of them.
+def snap_(sqdist: Tensor) -> Tensor:
+    """`sqdist` (E,), in place, with values that agree within a relative 1e-9 made equal, to the smallest of them.
 
     Values belong together when they follow each other in ascending order without a larger gap.
     """
@@ -89,15 +89,14 @@ def snap(sqdist: Tensor) -> Tensor:
         pivots = sqdist[::64].sort().values[_PIECE // 64 :: _PIECE // 64].contiguous()
         piece = torch.bucketize(sqdist, pivots, out_int32=True)
         pieces = ((piece == number).nonzero()[:, 0] for number in range(len(pivots) + 1))
-    snapped = torch.empty_like(sqdist)
     last, smallest = sqdist.new_tensor([-1.0]), sqdist.new_tensor([0.0])  # what the pieces before end with
     for members in pieces:
         ranked, rank = torch.unique(sqdist[members], return_inverse=True)
         first = ranked > torch.cat([last, ranked[:-1]]) * (1 + _SNAP_TOLERANCE)
         group = torch.cat([smallest, ranked[first]])[torch.cumsum(first, 0)]
-        snapped[members] = group[rank]
+        sqdist[members] = group[rank]
         last, smallest = torch.cat([last, ranked])[-1:], torch.cat([smallest, group])[-1:]
-    return snapped
+    return sqdist
 
 
 def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:
@@ -109,7 +108,16 @@ def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:
     check_choice("kernel", kernel, KERNELS)
     if not sqdist.any():
         return torch.ones_like(sqdist, dtype=torch.float32)
-    return _KERNELS[kernel](sqdist / (0.8 * sqdist.mean())).float()
+    width = 0.8 * sqdist.mean()
+    weights = torch.empty_like(sqdist, dtype=torch.float32)
+    for weight, piece in in_pieces(weights, sqdist):
+        weight.copy_(_KERNELS[kernel](piece / width))
+    return weights
+
+
+def in_pieces(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Views of tensors (E,), a piece at a time."""
+    return zip(*(tensor.split(_PIECE) for tensor in tensors), strict=True)
 
 
 def reverse_edges(edge_index: Tensor, num_vertices: int) -> Tensor:

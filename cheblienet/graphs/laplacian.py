@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .edges import Edges
+from .edges import Edges, in_pieces
 
 
 def row_pointers(source: Tensor, num_vertices: int) -> Tensor:
@@ -16,7 +16,9 @@ def row_pointers(source: Tensor, num_vertices: int) -> Tensor:
 def degrees(edges: Edges, num_vertices: int) -> Tensor:
     """(V,) float64: the sum of the weights of the edges of each vertex."""
     degree = torch.zeros(num_vertices, dtype=torch.float64, device=edges.edge_weight.device)
-    return degree.index_add_(0, edges.edge_index[0], edges.edge_weight.double())
+    for source, weight in in_pieces(edges.edge_index[0], edges.edge_weight):
+        degree.index_add_(0, source, weight.double())
+    return degree
 
 
 def laplacian_rows(edges: Edges, rowptr: Tensor, scale: float, diagonal: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -33,7 +35,9 @@ def laplacian_rows(edges: Edges, rowptr: Tensor, scale: float, diagonal: float) 
     num_vertices = len(rowptr) - 1
     (source, target), degree = edges.edge_index, degrees(edges, num_vertices)
     norm = torch.where(degree > 0, degree.rsqrt(), 0.0)
-    values = norm[source].mul_(norm[target]).mul_(edges.edge_weight).mul_(-scale)  # in place: no fresh memory per step
+    values = torch.empty_like(edges.edge_weight, dtype=torch.float64)
+    for value, i, j, weight in in_pieces(values, source, target, edges.edge_weight):
+        torch.mul(norm[i], norm[j], out=value).mul_(weight).mul_(-scale)
     if diagonal == 0:
         return rowptr, target, values
     vertex = degree.nonzero()[:, 0]
