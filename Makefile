@@ -34,7 +34,7 @@ clean:
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("cheblienet needs Python 3.10 or later, got " + sys.version) if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel ninja "torch>=2.10" torchvision
+	$(BIN)/python -m pip install --quiet "setuptools>=77" wheel ninja "torch>=2.11" torchvision
 	touch $@
 
 $(VENV)/.built: $(VENV)/.installed $(BUILD_FILES)

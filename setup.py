@@ -15,8 +15,9 @@ from setuptools import setup
 
 CSRC = Path("csrc")
 ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX"
-# The oldest framework that the binary runs on (2.10), whatever it is built with: the stable ABI.
-FLAGS = ["-O3", "-std=c++17", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
+# The oldest framework that the binary runs on (2.11), whatever it is built with: the stable ABI.
+FLAGS = ["-O3", "-std=c++17", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
+HIDDEN = "-fvisibility=hidden"  # as the framework's own headers are; modules are found by name
 
 
 def toolkit_root() -> Path | None:
@@ -91,11 +92,11 @@ def quoted(name: str, value: str) -> str:
 
 
 modules = [
-    extension(CppExtension, "cheblienet._C", ["", "cpu"], {"cxx": [*FLAGS, quoted("CHEBLIENET_CUDA_STATUS", status)]})
+    extension(CppExtension, "cheblienet._C", ["", "cpu"], {"cxx": [*FLAGS, HIDDEN, quoted("CHEBLIENET_CUDA_STATUS", status)]})
 ]
 if status == "built":
     flags = [*FLAGS, "-DUSE_CUDA", quoted("CHEBLIENET_CUDA_ARCHITECTURES", os.environ["TORCH_CUDA_ARCH_LIST"])]
-    modules.append(extension(CUDAExtension, "cheblienet._C_cuda", ["cuda"], {"cxx": flags, "nvcc": flags}))
+    modules.append(extension(CUDAExtension, "cheblienet._C_cuda", ["cuda"], {"cxx": [*flags, HIDDEN], "nvcc": flags}))
 
 setup(
     ext_modules=modules,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from cheblienet import ops
+
 Step = Callable[[], object]
 
 
@@ -63,6 +65,7 @@ def peak_extra_memory(step: Step, device: str = "cpu") -> float:
         step()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
+    ops.empty_cache()
     with suppress(OSError, AttributeError):  # hands freed pages back, so that the call has to ask for them again
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     try:

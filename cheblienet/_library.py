@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "cheblienet: the compiled module cheblienet._C cannot be loaded. Install the package with `pip install .` "
-        f"(or `pip install -e . --no-build-isolation` from a clone), with torch >= 2.10. The cause: {error}"
+        f"(or `pip install -e . --no-build-isolation` from a clone), with torch >= 2.11. The cause: {error}"
     ) from error
 
 

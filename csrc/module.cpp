@@ -47,6 +47,9 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
       "batch_norm_backward(Tensor grad, Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor mean, Tensor "
       "var, "
       "float eps, bool relu, bool batch_statistics) -> (Tensor, Tensor, Tensor)");
+
+  // gives the memory that is kept for results on the CPU back to the system
+  m.def("empty_cache() -> ()");
 }
 
 CHEBLIENET_MODULE(_C) {

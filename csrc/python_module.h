@@ -4,7 +4,7 @@
 
 #define CHEBLIENET_MODULE(name)                                                    \
   static int add_constants(PyObject* module);                                      \
-  extern "C" PyObject* PyInit_##name(void) {                                       \
+  PyMODINIT_FUNC PyInit_##name(void) {                                             \
     static PyModuleDef def = {PyModuleDef_HEAD_INIT, #name, nullptr, -1, nullptr}; \
     PyObject* module = PyModule_Create(&def);                                      \
     if (module != nullptr && add_constants(module) < 0) {                          \

@@ -40,7 +40,7 @@ def _library() -> ctypes.CDLL:
         argument for folder in cpp_extension.include_paths("cpu") for argument in ("-isystem", folder)
     ]  # system headers: their warnings are not ours
     flags = ["-O1", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
-    flags += ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
+    flags += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
     libraries = [f"-L{Path(torch.__path__[0]) / 'lib'}", "-ltorch_cpu", "-lc10"]
     source = Path(__file__).with_name("chebyshev_probe.cpp")
     subprocess.run([*compiler, *flags, *includes, str(source), "-o", str(target), *libraries], check=True)

@@ -2,6 +2,7 @@
 
 from . import reference
 from .batch_norm import batch_norm
+from .cache import empty_cache
 from .chebyshev import chebyshev
 from .csr import Csr, csr
 from .gather_reduce import GatherIndex, gather_index, gather_reduce
@@ -14,6 +15,7 @@ __all__ = [
     "batch_norm",
     "chebyshev",
     "csr",
+    "empty_cache",
     "gather_index",
     "gather_reduce",
     "mutual_neighbors",

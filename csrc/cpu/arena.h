@@ -13,19 +13,19 @@ namespace cheblienet {
 
 // Asks for huge pages where a block is made of memory that has not been touched yet: the first write to every page
 // of 4 KiB interrupts the program. Advice that cannot be taken does no harm.
-inline void advise_huge_pages(Tensor& t, int64_t bytes) {
+inline void advise_huge_pages([[maybe_unused]] void* block, [[maybe_unused]] int64_t bytes) {
 #if defined(__linux__)
   constexpr uintptr_t page = uintptr_t(2) << 20;
-  const auto address = reinterpret_cast<uintptr_t>(t.mutable_data_ptr()), begin = (address + page - 1) / page * page;
+  const auto address = reinterpret_cast<uintptr_t>(block), begin = (address + page - 1) / page * page;
   const uintptr_t end = (address + static_cast<uintptr_t>(bytes)) / page * page;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }
 
-// A new tensor for a result.
+// A new tensor for a result that stays.
 inline Tensor new_result(const Tensor& like, std::initializer_list<int64_t> size, ScalarType dtype) {
   Tensor t = new_empty(like, size, dtype);
-  advise_huge_pages(t, t.numel() * t.element_size());
+  advise_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
   return t;
 }
 
@@ -65,7 +65,7 @@ class Arena {
 
   char* fresh(std::vector<Tensor>& block) {
     block.push_back(new_empty(like_, {size_ + kHugePage}, ScalarType::Byte));
-    advise_huge_pages(block.front(), size_ + kHugePage);
+    advise_huge_pages(block.front().mutable_data_ptr(), size_ + kHugePage);
     return start(block.front());
   }
 

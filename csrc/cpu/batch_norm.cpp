@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "../torch_api.h"
-#include "arena.h"
 #include "norm_rows.h"
+#include "result_memory.h"
 
 namespace cheblienet {
 namespace {
@@ -107,7 +107,7 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Ten
                                               const Tensor& bias, std::optional<Tensor> mean_in,
                                               std::optional<Tensor> var_in, double eps, bool relu) {
   const int64_t channels = x.size(2), rows = x.size(0) * x.size(1);
-  Tensor y = new_result(x, {x.size(0), x.size(1), channels}, x.scalar_type());
+  Tensor y = recycled_result(x, {x.size(0), x.size(1), channels});
   Tensor mean = new_empty(weight, {channels}, weight.scalar_type()),
          var = new_empty(weight, {channels}, weight.scalar_type());
   dispatch(x, "batch_norm", [&](auto zero) {
@@ -148,7 +148,7 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const
                                                        const Tensor& bias, const Tensor& mean, const Tensor& var,
                                                        double eps, bool relu, bool batch_statistics) {
   const int64_t channels = x.size(2), rows = x.size(0) * x.size(1);
-  Tensor dx = new_result(x, {x.size(0), x.size(1), channels}, x.scalar_type());
+  Tensor dx = recycled_result(x, {x.size(0), x.size(1), channels});
   Tensor dweight = new_empty(weight, {channels}, weight.scalar_type()),
          dbias = new_empty(weight, {channels}, weight.scalar_type());
   dispatch(x, "batch_norm_backward", [&](auto zero) {

@@ -18,7 +18,7 @@ namespace {
 
 Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, const Tensor& col, const Tensor& values,
                  std::optional<Tensor> bias) {
-  Tensor y = new_result(x, {x.size(0), x.size(1), weight.size(2)}, x.scalar_type());
+  Tensor y = recycled_result(x, {x.size(0), x.size(1), weight.size(2)});
   dispatch(x, "chebyshev", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;

@@ -123,7 +123,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
                                                               const Tensor& values, bool need_x, bool need_weight,
                                                               bool need_bias, bool need_values) {
   const int64_t batch = x.size(0), edges = values.size(0), outputs = weight.size(2);
-  Tensor dx = new_result(x, {need_x ? batch : 0, x.size(1), x.size(2)}, x.scalar_type());
+  Tensor dx = recycled_result(x, {need_x ? batch : 0, x.size(1), x.size(2)});
   Tensor dweight = new_empty(x, {need_weight ? weight.size(0) : 0, weight.size(1), outputs}, x.scalar_type());
   Tensor dbias = new_empty(x, {need_bias ? outputs : 0}, x.scalar_type());
   Tensor dvalues = new_empty(x, {need_values ? edges : 0}, values.scalar_type());

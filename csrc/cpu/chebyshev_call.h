@@ -6,6 +6,7 @@
 
 #include "arena.h"
 #include "chebyshev_orders.h"
+#include "result_memory.h"
 
 namespace cheblienet {
 

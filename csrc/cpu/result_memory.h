@@ -1,0 +1,50 @@
+// Memory for results, kept for the next results of their size.
+#pragma once
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "../torch_api.h"
+
+namespace cheblienet {
+
+// The system clears every page that it hands out: 14 % of a training step on two cores. A network makes results of the
+// same few sizes step after step, so blocks that results give back are kept for the next of exactly their size, the
+// oldest up to kKept bytes together.
+class ResultMemory {
+ public:
+  static constexpr int64_t kSmallest = int64_t(1) << 20, kKept = int64_t(1) << 30;
+
+  // Never destroyed: tensors may outlive all static objects.
+  static ResultMemory& instance();
+
+  void* take(int64_t bytes);
+  void give_back(void* block, int64_t bytes);
+  void release();  // what is kept, to the system
+
+ private:
+  struct Block {
+    void* data;
+    int64_t bytes;
+  };
+
+  void drop_oldest(int64_t kept);
+
+  std::mutex mutex_;
+  std::vector<Block> blocks_;  // by the time of their return
+  int64_t kept_ = 0;
+};
+
+// A new tensor for the result of a layer, of the dtype of `like`.
+inline Tensor recycled_result(const Tensor& like, std::initializer_list<int64_t> size) {
+  int64_t bytes = static_cast<int64_t>(like.element_size());
+  for (const int64_t n : size) bytes *= n;
+  if (bytes < ResultMemory::kSmallest) return new_empty(like, size, like.scalar_type());
+  std::vector<int64_t> stride(size.size(), 1);
+  for (size_t i = size.size() - 1; i > 0; --i) stride[i - 1] = stride[i] * size.begin()[i];
+  return torch::stable::from_blob(
+      ResultMemory::instance().take(bytes), {size.begin(), size.size()}, {stride.data(), stride.size()}, like.device(),
+      like.scalar_type(), [bytes](void* data) { ResultMemory::instance().give_back(data, bytes); });
+}
+
+}  // namespace cheblienet
