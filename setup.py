@@ -92,7 +92,9 @@ def quoted(name: str, value: str) -> str:
 
 
 modules = [
-    extension(CppExtension, "cheblienet._C", ["", "cpu"], {"cxx": [*FLAGS, HIDDEN, quoted("CHEBLIENET_CUDA_STATUS", status)]})
+    extension(
+        CppExtension, "cheblienet._C", ["", "cpu"], {"cxx": [*FLAGS, HIDDEN, quoted("CHEBLIENET_CUDA_STATUS", status)]}
+    )
 ]
 if status == "built":
     flags = [*FLAGS, "-DUSE_CUDA", quoted("CHEBLIENET_CUDA_ARCHITECTURES", os.environ["TORCH_CUDA_ARCH_LIST"])]
