@@ -42,9 +42,9 @@ inline Tensor recycled_result(const Tensor& like, std::initializer_list<int64_t>
   if (bytes < ResultMemory::kSmallest) return new_empty(like, size, like.scalar_type());
   std::vector<int64_t> stride(size.size(), 1);
   for (size_t i = size.size() - 1; i > 0; --i) stride[i - 1] = stride[i] * size.begin()[i];
-  return torch::stable::from_blob(
-      ResultMemory::instance().take(bytes), {size.begin(), size.size()}, {stride.data(), stride.size()}, like.device(),
-      like.scalar_type(), [bytes](void* data) { ResultMemory::instance().give_back(data, bytes); });
+  return torch::stable::from_blob(ResultMemory::instance().take(bytes), {size.begin(), size.size()},
+                                  {stride.data(), stride.size()}, like.device(), like.scalar_type(),
+                                  [bytes](void* data) { ResultMemory::instance().give_back(data, bytes); });
 }
 
 }  // namespace cheblienet
