@@ -1,4 +1,4 @@
-// The only door to the framework: tensors, checks, dtype dispatch, parallel loops, matrix products.
+// The door to the framework: tensors, checks, dtype dispatch, parallel loops.
 #pragma once
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/library.h>
@@ -58,33 +58,6 @@ void dispatch(const Tensor& t, const char* name, F&& f) {
 
 inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> size, ScalarType dtype) {
   return torch::stable::new_empty(like, {size.begin(), size.size()}, dtype);
-}
-
-// A matrix in memory that the framework's matrix product may read or write: element (i, j) at data[i * row + j *
-// column].
-template <class T>
-struct MatrixView {
-  T* data;
-  int64_t rows, columns, row_stride, column_stride = 1;
-
-  MatrixView transposed() const { return {data, columns, rows, column_stride, row_stride}; }
-  operator MatrixView<const T>() const { return {data, rows, columns, row_stride, column_stride}; }
-
-  Tensor tensor() const {
-    const int64_t sizes[] = {rows, columns}, strides[] = {row_stride, column_stride};
-    return torch::stable::from_blob(const_cast<std::remove_const_t<T>*>(data), {sizes, 2}, {strides, 2},
-                                    torch::stable::Device(torch::headeronly::DeviceType::CPU),
-                                    scalar_type<std::remove_const_t<T>>());
-  }
-};
-
-// out = a b by the framework's BLAS.
-template <class T>
-void matmul(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& out) {
-  using torch::stable::detail::from;
-  StableIValue stack[] = {from(a.tensor()), from(b.tensor()), from(out.tensor())};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack, TORCH_ABI_VERSION));
-  torch::stable::detail::to<Tensor>(stack[0]);  // takes back the reference that the call returned
 }
 
 }  // namespace cheblienet

@@ -26,11 +26,15 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
     const bool narrows = cout < cin && orders > 1;
     const auto space = call.workspace(narrows ? cout : cin);
-    const Tensor theta = call.arranged_weight(narrows);
+    // (Cin, R Cout) for orders of y, or (R Cin, Cout) for those of x.
+    const Tensor arranged = call.arranged_weight(narrows ? std::array<int64_t, 3>{cout, orders * cout, 1}
+                                                         : std::array<int64_t, 3>{cin * cout, cout, 1});
+    const int64_t rows = narrows ? cin : orders * cin, columns = narrows ? orders * cout : cout;
+    const MatrixView<const T> theta{arranged.template const_data_ptr<T>(), rows, columns, columns};
     const Chunks chunks{call.batch};
     Arena arena(x);
-    Scratch<T> workspaces = call.rows_for(arena, chunks, space, space.row_size());
-    Scratch<T> buffers = call.rows_for(arena, chunks, space, narrows ? cin : cout);
+    Scratch<T> workspaces = call.workspaces(arena, chunks, space);
+    Scratch<T> buffers = call.buffers(arena, chunks, narrows ? cin : cout);
     arena.get<T>(0);
     Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
     if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
@@ -40,28 +44,31 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     S* yp = y.mutable_data_ptr<S>();
     chunks.for_each([&](const Chunk& chunk) {
       const Rows<T> memory = space.in(workspaces.of(chunk.worker));
-      T* buffer = buffers.of(chunk.worker);
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
         n = std::min(space.samples, chunk.last - first);
-        const auto polynomial = call.polynomial(space, n, chunk.shared);
-        const auto for_samples = [&](int64_t begin, int64_t end, int64_t columns, const auto& f) {
-          for (int64_t s = 0; s < n; ++s)
-            call.for_parts(begin, end, columns, [&](int64_t b, int64_t e) {
-              f(s, b, e, xp + (first + s) * vertices * cin, yp + (first + s) * vertices * cout);
+        const auto polynomial = call.polynomial(space, n, chunk.shared());
+        // f(sample of the workspace, x, y, buffer, begin, end)
+        const auto for_samples = [&](int64_t begin, int64_t end, const auto& f) {
+          for (int64_t s = 0; s < n; ++s) {
+            const S* xs = xp + (first + s) * vertices * cin;
+            S* ys = yp + (first + s) * vertices * cout;
+            chunk.for_parts(begin, end, [&](int64_t owner, int64_t, int64_t b, int64_t e) {
+              f(s, xs, ys, buffers.of(owner), b, e);
             });
+          }
         };
         if (narrows) {
           polynomial.clenshaw(
               memory,
               [&](Rows<T> work, int64_t begin, int64_t end) {
-                for_samples(begin, end, orders * cout, [&](int64_t s, int64_t b, int64_t e, const S* xs, S*) {
-                  const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer + (b - begin) * cin);
+                for_samples(begin, end, [&](int64_t s, const S* xs, S*, T* buffer, int64_t b, int64_t e) {
+                  const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer);
                   call.gather(xs, b, e, in);
-                  matmul<T>(in, call.side_by_side(theta), call.matrix(work, s, b, e, orders * cout));
+                  matmul<T>(in, theta, call.matrix(work, s, b, e, orders * cout));
                 });
               },
               [&](Rows<T> work, int64_t begin, int64_t end) {
-                for_samples(begin, end, cout, [&](int64_t s, int64_t b, int64_t e, const S*, S* ys) {
+                for_samples(begin, end, [&](int64_t s, const S*, S* ys, T*, int64_t b, int64_t e) {
                   call.scatter(call.matrix(work, s, b, e, cout), b, e, bias_values, ys);
                 });
               });
@@ -69,14 +76,14 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
           polynomial.recurrence(
               memory,
               [&](Rows<T> work, int64_t begin, int64_t end) {
-                for_samples(begin, end, cin, [&](int64_t s, int64_t b, int64_t e, const S* xs, S*) {
+                for_samples(begin, end, [&](int64_t s, const S* xs, S*, T*, int64_t b, int64_t e) {
                   call.gather(xs, b, e, call.matrix(work, s, b, e, cin));
                 });
               },
               [&](Rows<T> work, int64_t begin, int64_t end) {
-                for_samples(begin, end, orders * cin, [&](int64_t s, int64_t b, int64_t e, const S*, S* ys) {
-                  const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer + (b - begin) * cout);
-                  matmul<T>(call.matrix(work, s, b, e, orders * cin), call.stacked(theta), out);
+                for_samples(begin, end, [&](int64_t s, const S*, S* ys, T* buffer, int64_t b, int64_t e) {
+                  const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer);
+                  matmul<T>(call.matrix(work, s, b, e, orders * cin), theta, out);
                   call.scatter(out, b, e, bias_values, ys);
                 });
               });

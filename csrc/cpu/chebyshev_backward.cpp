@@ -4,116 +4,128 @@
 namespace cheblienet {
 namespace {
 
-// What one chunk of samples sums up: a slice [dTheta | dbias | dvalues] of its own.
+// The sums over samples and vertices of every owner of sums: slices [dTheta | dbias | dvalues]; null where not needed.
 template <class T>
 struct Sums {
-  T *weight, *bias, *values;
+  T* memory;
+  int64_t size;
+  int64_t weight_size, bias_size;
+  bool need_weight, need_bias, need_values;
+
+  T* weight(int64_t owner) const { return need_weight ? memory + owner * size : nullptr; }
+  T* bias(int64_t owner) const { return need_bias ? memory + owner * size + weight_size : nullptr; }
+  T* values(int64_t owner) const { return need_values ? memory + owner * size + weight_size + bias_size : nullptr; }
 };
 
+// One run of a chunk through `polynomial.samples` samples from `first`.
 template <class S>
 struct Backward {
   using T = accumulate_t<S>;
 
   const ChebyshevCall<S>& call;
   const S *grad, *x;
-  S* dx;  // null where not needed, as the sums are
-  Tensor theta;
+  S* dx;  // null where not needed
+  MatrixView<const T> theta_transposed;
+  const Sums<T>& sums;
+  Scratch<T>&rows_buffers, &transposed_buffers;
   int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
 
   const S* x_of(int64_t sample) const { return x + sample * vertices * cin; }
   const S* dy_of(int64_t sample) const { return grad + sample * vertices * cout; }
   S* dx_of(int64_t sample) const { return dx + sample * vertices * cin; }
 
-  // The rows of a sample in slot 0 of a workspace.
-  void load(const S* sample, int64_t channels, Rows<T> work, int64_t s, int64_t begin, int64_t end) const {
-    ChebyshevOrders<T>::for_rows(begin, end, channels, [&](int64_t b, int64_t e) {
-      call.gather(sample, b, e, call.matrix(work, s, b, e, channels));
-    });
-  }
-
   // The rows of a sample as a matrix of their own.
-  MatrixView<T> rows_of(const S* sample, int64_t channels, int64_t begin, int64_t end, T* buffer) const {
+  MatrixView<const T> rows_of(const S* sample, int64_t channels, int64_t begin, int64_t end, T* buffer) const {
     const MatrixView<T> block = call.block_of(sample, channels, begin, end, buffer);
-    ChebyshevOrders<T>::for_rows(begin, end, channels, [&](int64_t b, int64_t e) {
-      call.gather(sample, b, e, {block.data + (b - begin) * channels, e - b, channels, channels});
-    });
+    call.gather(sample, begin, end, block);
     return block;
   }
 
-  // sum += a b, a product of all weights' shape.
-  void add_product(const MatrixView<const T>& a, const MatrixView<const T>& b, T* product, T* sum) const {
-    matmul<T>(a, b, {product, a.rows, b.columns, b.columns});
-    for (int64_t i = 0; i < a.rows * b.columns; ++i) sum[i] += product[i];
+  static void add_rows(const MatrixView<const T>& m, T* sum) {
+    for (int64_t r = 0; r < m.rows; ++r)
+      for (int64_t c = 0; c < m.columns; ++c) sum[c] += m.data[r * m.stride + c];
   }
 
-  void add_rows(const MatrixView<T>& m, T* sum) const {
-    for (int64_t r = 0; r < m.rows; ++r)
-      for (int64_t c = 0; c < m.columns; ++c) sum[c] += m.data[r * m.row_stride + c];
+  // Calls f(sample of the workspace, sample of the batch, owner of buffers, owner of sums, begin, end) on parts.
+  template <class F>
+  void for_samples(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, int64_t begin, int64_t end,
+                   const F& f) const {
+    for (int64_t s = 0; s < polynomial.samples; ++s)
+      chunk.for_parts(begin, end,
+                      [&](int64_t owner, int64_t sum, int64_t b, int64_t e) { f(s, first + s, owner, sum, b, e); });
   }
 
   // The orders u_k of dy, on Cout, serve dx and dTheta (as (Cin, R Cout)) alike.
-  void on_cout(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> memory, T* buffer, T* product,
-               const Sums<T>& sums) const {
+  void on_cout(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> memory) const {
+    const auto parts = [&](int64_t begin, int64_t end, const auto& f) {
+      for_samples(chunk, polynomial, first, begin, end, f);
+    };
     polynomial.recurrence(
         memory,
         [&](Rows<T> u, int64_t begin, int64_t end) {
-          for (int64_t s = 0; s < polynomial.samples; ++s) {
-            load(dy_of(first + s), cout, u, s, begin, end);
-            if (sums.bias) add_rows(call.matrix(u, s, begin, end, cout), sums.bias);
-          }
+          parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t sum, int64_t b, int64_t e) {
+            const MatrixView<T> dy = call.matrix(u, s, b, e, cout);
+            call.gather(dy_of(sample), b, e, dy);
+            if (sums.need_bias) add_rows(dy, sums.bias(sum));
+          });
         },
         [&](Rows<T> u, int64_t begin, int64_t end) {
-          for (int64_t s = 0; s < polynomial.samples; ++s) {
-            if (dx)
-              call.for_parts(begin, end, orders * cout, [&](int64_t b, int64_t e) {
-                const MatrixView<T> out = call.block_of(dx_of(first + s), cin, b, e, buffer + (b - begin) * cin);
-                matmul<T>(call.matrix(u, s, b, e, orders * cout), call.side_by_side(theta).transposed(), out);
-                call.scatter(out, b, e, nullptr, dx_of(first + s));
-              });
-            if (sums.weight) {
-              const MatrixView<const T> in = rows_of(x_of(first + s), cin, begin, end, buffer);
-              add_product(in.transposed(), call.matrix(u, s, begin, end, orders * cout), product, sums.weight);
+          parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
+            const MatrixView<T> us = call.matrix(u, s, b, e, orders * cout);
+            if (dx) {
+              const MatrixView<T> out = call.block_of(dx_of(sample), cin, b, e, rows_buffers.of(owner));
+              matmul<T>(us, theta_transposed, out);
+              call.scatter(out, b, e, nullptr, dx_of(sample));
             }
-          }
+            if (sums.need_weight)
+              add_transposed_product<T>(rows_of(x_of(sample), cin, b, e, rows_buffers.of(owner)), us,
+                                        transposed_buffers.of(owner), sums.weight(sum));
+          });
         });
   }
 
   // On Cin: the orders z_k of x for dTheta (as (R Cin, Cout)), the adjoints a_k for dx, both for dL.
-  void on_cin(const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> orders_of_x, Rows<T> adjoints, T* buffer,
-              T* product, const Sums<T>& sums) const {
-    const auto dy_rows = [&](int64_t s, int64_t begin, int64_t end) {
-      return rows_of(dy_of(first + s), cout, begin, end, buffer);
+  void on_cin(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> orders_of_x,
+              Rows<T> adjoints) const {
+    const auto parts = [&](int64_t begin, int64_t end, const auto& f) {
+      for_samples(chunk, polynomial, first, begin, end, f);
     };
-    if (sums.weight || sums.values)
+    if (sums.need_weight || sums.need_values)
       polynomial.recurrence(
           orders_of_x,
           [&](Rows<T> z, int64_t begin, int64_t end) {
-            for (int64_t s = 0; s < polynomial.samples; ++s) load(x_of(first + s), cin, z, s, begin, end);
+            parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t, int64_t b, int64_t e) {
+              call.gather(x_of(sample), b, e, call.matrix(z, s, b, e, cin));
+            });
           },
           [&](Rows<T> z, int64_t begin, int64_t end) {
-            for (int64_t s = 0; s < polynomial.samples && sums.weight; ++s)
-              add_product(MatrixView<const T>(call.matrix(z, s, begin, end, orders * cin)).transposed(),
-                          dy_rows(s, begin, end), product, sums.weight);
+            if (!sums.need_weight) return;
+            parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
+              add_transposed_product<T>(call.matrix(z, s, b, e, orders * cin),
+                                        rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner)),
+                                        transposed_buffers.of(owner), sums.weight(sum));
+            });
           });
-    if (dx || sums.values || sums.bias)
+    if (dx || sums.need_values || sums.need_bias)
       polynomial.clenshaw(
           adjoints,
           [&](Rows<T> a, int64_t begin, int64_t end) {
-            for (int64_t s = 0; s < polynomial.samples; ++s) {
-              const MatrixView<T> dy = dy_rows(s, begin, end);
-              if (sums.bias) add_rows(dy, sums.bias);
-              matmul<T>(dy, MatrixView<const T>(call.stacked(theta)).transposed(),
-                        call.matrix(a, s, begin, end, orders * cin));
-            }
+            parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
+              const MatrixView<const T> dy = rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner));
+              if (sums.need_bias) add_rows(dy, sums.bias(sum));
+              matmul<T>(dy, theta_transposed, call.matrix(a, s, b, e, orders * cin));
+            });
           },
           [&](Rows<T> a, int64_t begin, int64_t end) {
-            for (int64_t s = 0; s < polynomial.samples && dx; ++s)
-              call.scatter(call.matrix(a, s, begin, end, cin), begin, end, nullptr, dx_of(first + s));
+            if (!dx) return;
+            parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t, int64_t b, int64_t e) {
+              call.scatter(call.matrix(a, s, b, e, cin), b, e, nullptr, dx_of(sample));
+            });
           });
-    if (sums.values) {
-      polynomial.edge_dots(T(1), polynomial.slot(adjoints, 1), orders_of_x, 1, sums.values);
-      polynomial.edge_dots(T(2), polynomial.slot(adjoints, 2), polynomial.slot(orders_of_x, 1), orders - 2,
-                           sums.values);
+    if (sums.need_values) {
+      T* const gradient = sums.values(chunk.index);
+      polynomial.edge_dots(T(1), polynomial.slot(adjoints, 1), orders_of_x, 1, gradient);
+      polynomial.edge_dots(T(2), polynomial.slot(adjoints, 2), polynomial.slot(orders_of_x, 1), orders - 2, gradient);
     }
   }
 };
@@ -135,35 +147,42 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
     const auto space = call.workspace(on_cin ? cin : cout, need_values);
-    const Backward<S> backward{call, grad.const_data_ptr<S>(), x.const_data_ptr<S>(),
-                               need_x ? dx.mutable_data_ptr<S>() : nullptr, call.arranged_weight(!on_cin)};
+    // (Cout, R Cin) for the adjoints, or (R Cout, Cin) for orders of dy.
+    const Tensor arranged = call.arranged_weight(on_cin ? std::array<int64_t, 3>{cin, 1, orders * cin}
+                                                        : std::array<int64_t, 3>{cout * cin, 1, cin});
+    const int64_t theta_rows = on_cin ? cout : orders * cout, theta_columns = on_cin ? orders * cin : cin;
     const Chunks chunks{batch};
     Arena arena(x);
-    Scratch<T> workspaces = call.rows_for(arena, chunks, space, space.row_size());
-    Scratch<T> adjoints = call.rows_for(arena, chunks, space, need_values ? space.row_size() : 0);
-    Scratch<T> buffers = call.rows_for(arena, chunks, space, std::max(cin, cout));
-    Scratch<T> products(arena, chunks.workers(), weight.numel(), weight.numel());
-    Scratch<T> sums(arena, chunks.count(), dweight.numel() + dbias.numel() + dvalues.numel());
-    std::vector<T> total(sums.size, T(0));
-    if (batch > 0) std::fill_n(sums.of(0), chunks.count() * sums.size, T(0));
+    Scratch<T> workspaces = call.workspaces(arena, chunks, space);
+    Scratch<T> adjoints = need_values ? call.workspaces(arena, chunks, space) : workspaces;
+    Scratch<T> rows_buffers = call.buffers(arena, chunks, on_cin ? cout : cin);
+    Scratch<T> transposed_buffers = call.buffers(arena, chunks, on_cin ? orders * cin : cin);
+    Scratch<T> sum_memory(arena, chunks.sums(), dweight.numel() + dbias.numel() + dvalues.numel());
+    std::vector<T> total(sum_memory.size, T(0));
+    if (batch > 0) std::fill_n(sum_memory.of(0), chunks.sums() * sum_memory.size, T(0));
+    const Sums<T> sums{sum_memory.of(0), sum_memory.size, dweight.numel(), dbias.numel(),
+                       need_weight,      need_bias,       need_values};
+    const Backward<S> backward{call,
+                               grad.const_data_ptr<S>(),
+                               x.const_data_ptr<S>(),
+                               need_x ? dx.mutable_data_ptr<S>() : nullptr,
+                               {arranged.template const_data_ptr<T>(), theta_rows, theta_columns, theta_columns},
+                               sums,
+                               rows_buffers,
+                               transposed_buffers};
 
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> work = space.in(workspaces.of(chunk.worker));
-      const Rows<T> adjoint = need_values ? space.in(adjoints.of(chunk.worker)) : work;
-      T* sum = sums.of(chunk.index);
-      const Sums<T> to{need_weight ? sum : nullptr, need_bias ? sum + dweight.numel() : nullptr,
-                       need_values ? sum + dweight.numel() + dbias.numel() : nullptr};
+      const Rows<T> work = space.in(workspaces.of(chunk.worker)), adjoint = space.in(adjoints.of(chunk.worker));
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
         n = std::min(space.samples, chunk.last - first);
-        const auto polynomial = call.polynomial(space, n, chunk.shared);
-        if (on_cin)
-          backward.on_cin(polynomial, first, work, adjoint, buffers.of(chunk.worker), products.of(chunk.worker), to);
-        else backward.on_cout(polynomial, first, work, buffers.of(chunk.worker), products.of(chunk.worker), to);
+        const auto polynomial = call.polynomial(space, n, chunk.shared());
+        if (on_cin) backward.on_cin(chunk, polynomial, first, work, adjoint);
+        else backward.on_cout(chunk, polynomial, first, work);
       }
     });
 
-    for (int64_t chunk = 0; chunk < chunks.count(); ++chunk)
-      for (int64_t i = 0; i < sums.size; ++i) total[i] += sums.of(chunk)[i];
+    for (int64_t owner = 0; owner < chunks.sums(); ++owner)
+      for (int64_t i = 0; i < sum_memory.size; ++i) total[i] += sum_memory.of(owner)[i];
     const T* from = total.data();
     S* to = dweight.mutable_data_ptr<S>();
     for (int64_t k = 0; need_weight && k < orders; ++k)

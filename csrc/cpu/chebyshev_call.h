@@ -1,20 +1,40 @@
-// What the forward and the backward of a Chebyshev convolution share: how samples are shared among threads, scratch
-// memory, the way of rows between tensors and workspaces, and matrix products.
+// What the forward and the backward of a Chebyshev convolution share: how samples and rows are shared among threads,
+// scratch memory, and the way of rows between tensors and workspaces.
 #pragma once
 #include <algorithm>
+#include <array>
 #include <atomic>
 
 #include "arena.h"
 #include "chebyshev_orders.h"
+#include "matrix.h"
 #include "result_memory.h"
 
 namespace cheblienet {
 
-// Samples [first, last) of a batch. A chunk owns accumulators, so sums do not depend on who computes it when; a worker
-// owns workspaces. The rows of a shared chunk are shared among all threads.
+// Rows of a matrix product: few enough for what one product leaves in cache for the next, and enough for full speed.
+constexpr int64_t kPart = 256;
+
+// Samples [first, last) of a batch, for one worker, or with their rows in slices for all threads. Workers, or slices,
+// own buffers; chunks, and slices of a chunk, own sums, which thus do not depend on who computes them when.
 struct Chunk {
-  int64_t index, worker, first, last;
-  bool shared;
+  int64_t index, worker, first, last, slices;
+
+  bool shared() const { return slices > 0; }
+
+  // Calls f(owner of buffers, owner of sums, begin, end) on parts of the rows [begin, end).
+  template <class F>
+  void for_parts(int64_t begin, int64_t end, const F& f) const {
+    const auto slice = [&](int64_t i, int64_t from, int64_t to) {
+      for (; from < to; from += kPart) f(worker + i, index + i, from, std::min(from + kPart, to));
+    };
+    if (!shared()) return slice(0, begin, end);
+    torch::stable::parallel_for(0, slices, 1, [&](int64_t first_slice, int64_t last_slice) {
+      const int64_t rows = end - begin;
+      for (int64_t i = first_slice; i < last_slice; ++i)
+        slice(i, begin + rows * i / slices, begin + rows * (i + 1) / slices);
+    });
+  }
 };
 
 // Workers take the next chunk when they are done with one: a thread that the machine holds up does not hold up the
@@ -24,9 +44,9 @@ struct Chunks {
 
   int64_t batch, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
 
-  int64_t count() const { return even_count() + (shares() ? 1 : 0); }
-  int64_t workers() const { return even > 0 ? threads : 0; }
   bool shares() const { return even < batch; }
+  int64_t workers() const { return even > 0 ? threads : 0; }
+  int64_t sums() const { return even_count() + (shares() ? threads : 0); }
 
   template <class F>
   void for_each(const F& f) const {
@@ -36,17 +56,17 @@ struct Chunks {
       torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t worker = begin; worker < end; ++worker)
           for (int64_t i = next++; i < chunks; i = next++)
-            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, false});
+            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, 0});
       });
-    if (shares()) f(Chunk{chunks, 0, even, batch, true});
+    if (shares()) f(Chunk{chunks, 0, even, batch, threads});
   }
 
  private:
   int64_t even_count() const { return threads * std::min(even / threads, kPerWorker); }
 };
 
-// Memory for every worker or every chunk, in an arena of the calling thread, and at least `all` elements together, for
-// a shared chunk that has it to itself.
+// Memory for every owner, in an arena of the calling thread, and at least `all` elements together, for a shared chunk
+// that has it to itself.
 template <class T>
 struct Scratch {
   Arena& arena;
@@ -118,23 +138,25 @@ struct ChebyshevCall {
     return {laplacian, vertices, orders, samples, w.width, shared ? vertices : w.block, shared ? vertices : w.rows};
   }
 
-  // Memory for rows of `elements` elements, as many as in the workspace of a chunk.
-  Scratch<T> rows_for(Arena& arena, const Chunks& chunks, const Workspace& w, int64_t elements) const {
-    return {arena, chunks.workers(), w.rows * elements, chunks.shares() ? vertices * elements : 0};
+  Scratch<T> workspaces(Arena& arena, const Chunks& chunks, const Workspace& w) const {
+    return {arena, chunks.workers(), w.rows * w.row_size(), chunks.shares() ? vertices * w.row_size() : 0};
+  }
+  // A part of rows of `channels` for every thread.
+  Scratch<T> buffers(Arena& arena, const Chunks& chunks, int64_t channels) const {
+    return {arena, chunks.threads, kPart * channels};
   }
 
-  // The weights as (R Cin, Cout), for orders of x, or as (Cin, R Cout), for orders of y.
-  Tensor arranged_weight(bool side_by_side) const {
+  // The weights in the type of the arithmetic, as the right side of a matrix product: element (k, i, o) at
+  // k * strides[0] + i * strides[1] + o * strides[2].
+  Tensor arranged_weight(std::array<int64_t, 3> strides) const {
     Tensor out = new_empty(like, {orders * cin * cout}, scalar_type<T>());
     T* to = out.mutable_data_ptr<T>();
+    const S* from = weight;
     for (int64_t k = 0; k < orders; ++k)
       for (int64_t i = 0; i < cin; ++i)
-        std::copy_n(weight + (k * cin + i) * cout, cout, to + (side_by_side ? i * orders + k : k * cin + i) * cout);
+        for (int64_t o = 0; o < cout; ++o)
+          to[k * strides[0] + i * strides[1] + o * strides[2]] = static_cast<T>(*from++);
     return out;
-  }
-  MatrixView<const T> stacked(const Tensor& t) const { return {t.const_data_ptr<T>(), orders * cin, cout, cout}; }
-  MatrixView<const T> side_by_side(const Tensor& t) const {
-    return {t.const_data_ptr<T>(), cin, orders * cout, orders * cout};
   }
 
   // The rows [begin, end) of one sample as a matrix.
@@ -155,35 +177,25 @@ struct ChebyshevCall {
     const int64_t channels = to.columns;
     if constexpr (std::is_same_v<S, T>) {
       if (to.data == sample + begin * channels) return;
-      row_kernels<T>().gather({laplacian.rows, channels, to.row_stride, const_cast<T*>(sample), to.data, nullptr},
-                              begin, end);
+      row_kernels<T>().gather({laplacian.rows, channels, to.stride, const_cast<T*>(sample), to.data, nullptr}, begin,
+                              end);
     } else {
       for (int64_t row = begin; row < end; ++row)
-        std::copy_n(sample + laplacian.rows[row].vertex * channels, channels, to.data + (row - begin) * to.row_stride);
+        std::copy_n(sample + laplacian.rows[row].vertex * channels, channels, to.data + (row - begin) * to.stride);
     }
   }
   void scatter(const MatrixView<T>& from, int64_t begin, int64_t end, const T* bias, S* sample) const {
     const int64_t channels = from.columns;
     if constexpr (std::is_same_v<S, T>) {
       if (from.data == sample + begin * channels && bias == nullptr) return;
-      row_kernels<T>().scatter({laplacian.rows, channels, from.row_stride, sample, from.data, bias}, begin, end);
+      row_kernels<T>().scatter({laplacian.rows, channels, from.stride, sample, from.data, bias}, begin, end);
     } else {
       for (int64_t row = begin; row < end; ++row) {
-        const T* source = from.data + (row - begin) * from.row_stride;
+        const T* source = from.data + (row - begin) * from.stride;
         S* target = sample + laplacian.rows[row].vertex * channels;
         for (int64_t c = 0; c < channels; ++c) target[c] = static_cast<S>(bias ? source[c] + bias[c] : source[c]);
       }
     }
-  }
-
-  // Calls f(begin, end) on parts of [begin, end) that the matrix products of `columns` columns keep in cache, where the
-  // library is fastest.
-  template <class F>
-  void for_parts(int64_t begin, int64_t end, int64_t columns, const F& f) const {
-    const int64_t part = std::max<int64_t>(64, (int64_t(512) << 10) / (columns * static_cast<int64_t>(sizeof(T))));
-    torch::stable::parallel_for(0, (end - begin + part - 1) / part, 1, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) f(begin + i * part, std::min(begin + (i + 1) * part, end));
-    });
   }
 };
 

@@ -65,13 +65,15 @@ struct RowCopy {
   const T* bias;  // added by `scatter` if not null
 };
 
-// One set of kernels per instruction set; each visits the rows [begin, end).
+// One set of kernels per instruction set; all but the last visit the rows [begin, end).
 template <class T>
 struct RowKernels {
   void (*step)(const SparseStep<T>&, int64_t begin, int64_t end);
   void (*edge_dots)(const EdgeDots<T>&, int64_t begin, int64_t end);
   void (*gather)(const RowCopy<T>&, int64_t begin, int64_t end);   // into the block
   void (*scatter)(const RowCopy<T>&, int64_t begin, int64_t end);  // out of it
+  // Rows of `columns` elements, `stride` apart, to columns of a matrix with `rows` columns.
+  void (*transpose)(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to);
 };
 
 // The kernels for this machine, chosen once; the environment variable CHEBLIENET_SIMD may name a lower level.

@@ -132,8 +132,25 @@ void scatter(const RowCopy<T>& g, int64_t begin, int64_t end) {
   }
 }
 
-extern const RowKernels<float> float_kernels = {step<float>, edge_dots<float>, gather<float>, scatter<float>};
-extern const RowKernels<double> double_kernels = {step<double>, edge_dots<double>, gather<double>, scatter<double>};
+// Eight rows at a time: an element of each makes a vector.
+template <class T>
+void transpose(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to) {
+  constexpr int N = 8;
+  int64_t row = 0;
+  for (; row + N <= rows; row += N)
+    for (int64_t c = 0; c < columns; ++c) {
+      typename VectorOf<T, N>::type column;
+      for (int i = 0; i < N; ++i) column[i] = from[(row + i) * stride + c];
+      store(to + c * rows + row, column);
+    }
+  for (; row < rows; ++row)
+    for (int64_t c = 0; c < columns; ++c) to[c * rows + row] = from[row * stride + c];
+}
+
+extern const RowKernels<float> float_kernels = {step<float>, edge_dots<float>, gather<float>, scatter<float>,
+                                                transpose<float>};
+extern const RowKernels<double> double_kernels = {step<double>, edge_dots<double>, gather<double>, scatter<double>,
+                                                  transpose<double>};
 
 }  // namespace CHEBLIENET_SIMD
 }  // namespace cheblienet
