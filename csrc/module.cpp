@@ -38,15 +38,15 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
       "-> Tensor");
 
   // x and residual (B, V, C); weight, bias, mean, var (C,), float64 for float64 signals, otherwise float32; without
-  // mean and var, those of the batch -> y = relu(normalised x + residual) (B, V, C), and the mean and the variance used
+  // mean and var, those of the batch -> y = relu(normalised s) (B, V, C) for s = x + residual, the mean and the variance
+  // used, and s, which is empty without a residual
   m.def(
       "batch_norm(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor? mean, Tensor? var, float eps, "
-      "bool relu) -> (Tensor, Tensor, Tensor)");
-  // -> the gradients of x (and of residual, the same), weight and bias
+      "bool relu) -> (Tensor, Tensor, Tensor, Tensor)");
+  // s (B, V, C) -> the gradients of s, weight and bias
   m.def(
-      "batch_norm_backward(Tensor grad, Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor mean, Tensor "
-      "var, "
-      "float eps, bool relu, bool batch_statistics) -> (Tensor, Tensor, Tensor)");
+      "batch_norm_backward(Tensor grad, Tensor s, Tensor weight, Tensor bias, Tensor mean, Tensor var, float eps, "
+      "bool relu, bool batch_statistics) -> (Tensor, Tensor, Tensor)");
 
   // gives the memory that is kept for results on the CPU back to the system
   m.def("empty_cache() -> ()");

@@ -112,25 +112,27 @@ def batch_norm(
     var: Tensor | None,
     eps: float,
     relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     y, given = poisoned(x.shape, x.dtype), mean is not None
+    s = x.new_empty(0) if residual is None else poisoned(x.shape, x.dtype)
     mean = poisoned(weight.shape, weight.dtype) if mean is None else mean.clone()
     var = poisoned(weight.shape, weight.dtype) if var is None else var.clone()
     if x.numel() == 0:
-        return y, mean, var
+        return y, mean, var, s
     launch = _NormLaunch(sim, x, residual, weight, bias, mean, var)
+    signals = (x, None, None) if residual is None else (x, residual, s)
     if not given:
-        launch.signal("norm_moments", x, residual, launch.partial)
-        launch.sums("norm_statistics", launch.types[0], x, residual, launch.partial, mean, var)
-    launch.signal("norm_apply", x, residual, weight, bias, mean, var, np.float64(eps), np.bool_(relu), y)
-    return y, mean, var
+        launch.signal("norm_moments", *signals, launch.partial)
+        signals = x if residual is None else s, None, None
+        launch.sums("norm_statistics", launch.types[0], signals[0], launch.partial, mean, var)
+    launch.signal("norm_apply", *signals, weight, bias, mean, var, np.float64(eps), np.bool_(relu), y)
+    return y, mean, var, s
 
 
 def batch_norm_backward(
     sim: Simulator,
     grad: Tensor,
-    x: Tensor,
-    residual: Tensor | None,
+    s: Tensor,
     weight: Tensor,
     bias: Tensor,
     mean: Tensor,
@@ -139,17 +141,17 @@ def batch_norm_backward(
     relu: bool,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    dx = poisoned(x.shape, x.dtype)
-    if x.numel() == 0:
-        return dx, torch.zeros_like(weight), torch.zeros_like(weight)
+    ds = poisoned(s.shape, s.dtype)
+    if s.numel() == 0:
+        return ds, torch.zeros_like(weight), torch.zeros_like(weight)
     dweight, dbias = poisoned(weight.shape, weight.dtype), poisoned(weight.shape, weight.dtype)
-    launch = _NormLaunch(sim, x, grad, residual, weight, bias, mean, var)
-    common = grad, x, residual, weight, bias, mean, var, np.float64(eps), np.bool_(relu)
+    launch = _NormLaunch(sim, s, grad, weight, bias, mean, var)
+    common = grad, s, weight, bias, mean, var, np.float64(eps), np.bool_(relu)
     launch.signal("norm_gradient_sums", *common, launch.partial)
     sums_type = ACCUMULATE[launch.types[0]]
     launch.sums("norm_parameter_gradients", sums_type, launch.partial, var, np.float64(eps), dweight, dbias)
-    launch.signal("norm_gradient", *common, dweight, dbias, np.bool_(batch_statistics), dx)
-    return dx, dweight, dbias
+    launch.signal("norm_gradient", *common, dweight, dbias, np.bool_(batch_statistics), ds)
+    return ds, dweight, dbias
 
 
 # mutual_neighbors

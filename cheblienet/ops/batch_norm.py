@@ -28,7 +28,7 @@ def batch_norm(
         x: (B, V, C), float64, float32, bfloat16 or float16.
         weight, bias: (C,), float64 for float64 signals, otherwise float32.
         mean, var: (C,) like them; None for those of the batch, over samples and vertices (the biased variance).
-        residual: like `x`, or None.
+        residual: like `x`, or None. The sum of both is rounded to their dtype, and kept for the gradient in their stead.
         relu: whether to apply the ReLU.
         eps: added to the variance.
 
@@ -65,7 +65,7 @@ def batch_norm(
         residual = check_device("batch_norm: residual", residual, x.device).contiguous()
     if mean is not None and var is not None:
         mean, var = mean.contiguous(), var.contiguous()
-    y, used_mean, used_var = torch.ops.cheblienet.batch_norm(
+    y, used_mean, used_var, _ = torch.ops.cheblienet.batch_norm(
         x.contiguous(), residual, weight.contiguous(), bias.contiguous(), mean, var, eps, relu
     )
     return y, used_mean, used_var
@@ -81,15 +81,15 @@ def _(
     var: Tensor | None,
     eps: float,
     relu: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    sum_of_both = x.new_empty(0) if residual is None else torch.empty_like(x)
+    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight), sum_of_both
 
 
 @torch.library.register_fake("cheblienet::batch_norm_backward")
 def _(
     grad: Tensor,
-    x: Tensor,
-    residual: Tensor | None,
+    s: Tensor,
     weight: Tensor,
     bias: Tensor,
     mean: Tensor,
@@ -98,30 +98,36 @@ def _(
     relu: bool,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+    return torch.empty_like(s), torch.empty_like(weight), torch.empty_like(weight)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, residual, weight, bias, mean, _, ctx.eps, ctx.relu = inputs
-    ctx.batch_statistics = mean is None
-    ctx.save_for_backward(x, residual, weight, bias, output[1], output[2])
-    ctx.mark_non_differentiable(output[1], output[2])
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, residual, weight, bias, given_mean, _, ctx.eps, ctx.relu = inputs
+    _, mean, var, s = output
+    ctx.batch_statistics = given_mean is None
+    ctx.has_residual = residual is not None
+    ctx.save_for_backward(s if ctx.has_residual else x, weight, bias, mean, var)
+    ctx.mark_non_differentiable(mean, var)
+    ctx.set_materialize_grads(False)
 
 
-def _gradient(ctx: Any, grad: Tensor, *_: Any) -> _Gradients:
-    if torch.is_grad_enabled():  # to be differentiated again
-        dx, dweight, dbias = _differentiable_gradient(ctx, grad)
-    else:
-        dx, dweight, dbias = torch.ops.cheblienet.batch_norm_backward(
+def _gradient(ctx: Any, grad: Tensor | None, _: Any, __: Any, to_sum: Tensor | None) -> _Gradients:
+    """The sum s is an output that only the second gradient sees: its own gradient `to_sum` is None in the first."""
+    ds = dweight = dbias = None
+    if grad is not None and torch.is_grad_enabled():  # to be differentiated again
+        ds, dweight, dbias = _differentiable_gradient(ctx, grad)
+    elif grad is not None:
+        ds, dweight, dbias = torch.ops.cheblienet.batch_norm_backward(
             grad.contiguous(), *ctx.saved_tensors, ctx.eps, ctx.relu, ctx.batch_statistics
         )
-    return dx, (dx if ctx.needs_input_grad[1] else None), dweight, dbias, None, None, None, None
+    if ctx.has_residual and to_sum is not None:
+        ds = to_sum if ds is None else ds + to_sum
+    return ds, (ds if ctx.needs_input_grad[1] else None), dweight, dbias, None, None, None, None
 
 
 def _differentiable_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The same gradient in operations that can be differentiated, from which its own gradient follows."""
-    x, residual, weight, bias, mean, var = ctx.saved_tensors
-    s = x if residual is None else x + residual
+    s, weight, bias, mean, var = ctx.saved_tensors
     if ctx.batch_statistics:
         mean, var = s.mean((0, 1)), s.var((0, 1), correction=0)
     normalised = (s - mean) / torch.sqrt(var + ctx.eps)
@@ -129,7 +135,7 @@ def _differentiable_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Te
         grad = grad * (normalised * weight + bias > 0)
     dweight, dbias = (grad * normalised).sum((0, 1)), grad.sum((0, 1))
     if ctx.batch_statistics:
-        count = x.shape[0] * x.shape[1]
+        count = s.shape[0] * s.shape[1]
         grad = grad - dbias / count - normalised * dweight / count
     return grad * (weight / torch.sqrt(var + ctx.eps)), dweight, dbias
 

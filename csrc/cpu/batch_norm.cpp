@@ -1,8 +1,8 @@
 // Batch normalisation over all vertices of all samples, with the residual sum before it and the ReLU after it.
 //
 // Channels run innermost, so a row of C channels is normalised with contiguous coefficients. With s = x + residual,
-//   y = relu(scale s + shift), scale = weight / std, shift = bias - scale mean:
-// s is not stored, and the backward finds the mask of the ReLU from s again. Two passes over memory each way.
+//   y = relu(scale s + shift), scale = weight / std, shift = bias - scale mean.
+// The first pass over memory stores s, from which the backward finds the mask of the ReLU again. Two passes each way.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -21,19 +21,24 @@ struct Blocks {
   using T = accumulate_t<S>;
   static constexpr bool converts = !std::is_same_v<S, T>;
 
-  const S *x, *residual, *grad;
+  const S *x, *residual;  // s = x + residual, or x where residual is null
+  S* stored;              // where s goes; null without residual
+  const S* grad;
   S* out;
   int64_t rows, channels;
 
-  // Calls f(block) for the rows [begin, end), with x, residual, grad and out in the type of the arithmetic.
+  // Calls f(block) for the rows [begin, end), with s, grad and out in the type of the arithmetic.
   template <class F>
   void for_each(int64_t begin, int64_t end, NormRows<T> block, const F& f) const {
     const int64_t most = std::max<int64_t>(16, 4096 / std::max<int64_t>(channels, 1));
-    std::vector<T> buffer(converts ? 4 * most * channels : 0);
+    std::vector<T> buffer(converts ? 3 * most * channels : 0);
     block.channels = channels;
     for (int64_t row = begin; row < end; row += most) {
       block.rows = std::min(most, end - row);
       const int64_t at = row * channels, size = block.rows * channels;
+      if (residual != nullptr)
+        for (int64_t i = at; i < at + size; ++i) stored[i] = static_cast<S>(T(x[i]) + T(residual[i]));
+      const S* s = residual != nullptr ? stored : x;
       if constexpr (converts) {
         T* part = buffer.data();
         const auto read = [&](const S* from) {
@@ -42,16 +47,14 @@ struct Blocks {
           part += size;
           return result;
         };
-        block.x = read(x);
-        block.residual = read(residual);
+        block.s = read(s);
         block.grad = read(grad);
         block.out = part;
         f(block);
         if (out != nullptr) std::copy_n(block.out, size, out + at);
       } else {
         const auto part = [&](auto* p) { return p != nullptr ? p + at : nullptr; };
-        block.x = part(x);
-        block.residual = part(residual);
+        block.s = part(s);
         block.grad = part(grad);
         block.out = part(out);
         f(block);
@@ -103,18 +106,25 @@ struct Coefficients {
   }
 };
 
-std::tuple<Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Tensor> residual, const Tensor& weight,
-                                              const Tensor& bias, std::optional<Tensor> mean_in,
-                                              std::optional<Tensor> var_in, double eps, bool relu) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Tensor> residual,
+                                                      const Tensor& weight, const Tensor& bias,
+                                                      std::optional<Tensor> mean_in, std::optional<Tensor> var_in,
+                                                      double eps, bool relu) {
   const int64_t channels = x.size(2), rows = x.size(0) * x.size(1);
   Tensor y = recycled_result(x, {x.size(0), x.size(1), channels});
+  Tensor sum = residual ? recycled_result(x, {x.size(0), x.size(1), channels}) : new_empty(x, {0}, x.scalar_type());
   Tensor mean = new_empty(weight, {channels}, weight.scalar_type()),
          var = new_empty(weight, {channels}, weight.scalar_type());
   dispatch(x, "batch_norm", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;
-    Blocks<S> blocks{
-        x.const_data_ptr<S>(), residual ? residual->const_data_ptr<S>() : nullptr, nullptr, nullptr, rows, channels};
+    Blocks<S> blocks{x.const_data_ptr<S>(),
+                     residual ? residual->const_data_ptr<S>() : nullptr,
+                     residual ? sum.mutable_data_ptr<S>() : nullptr,
+                     nullptr,
+                     nullptr,
+                     rows,
+                     channels};
     NormRows<T> block{};
     T *mp = mean.mutable_data_ptr<T>(), *vp = var.mutable_data_ptr<T>();
     if (mean_in) {
@@ -127,6 +137,7 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Ten
         center[c] = static_cast<T>(blocks.x[c]) + (residual ? static_cast<T>(blocks.residual[c]) : T(0));
       block.center = center.data();
       const std::vector<double> sums = blocks.sum(norm_kernels<T>().moments, block);
+      if (residual) blocks.x = blocks.stored, blocks.residual = nullptr;
       for (int64_t c = 0; c < channels; ++c) {
         const double first = sums[c] / rows;
         mp[c] = static_cast<T>(center[c] + first);
@@ -140,26 +151,20 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Ten
     block.relu = relu;
     blocks.apply(norm_kernels<T>().normalise, block);
   });
-  return {y, mean, var};
+  return {y, mean, var, sum};
 }
 
-std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const Tensor& x,
-                                                       std::optional<Tensor> residual, const Tensor& weight,
+std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const Tensor& s, const Tensor& weight,
                                                        const Tensor& bias, const Tensor& mean, const Tensor& var,
                                                        double eps, bool relu, bool batch_statistics) {
-  const int64_t channels = x.size(2), rows = x.size(0) * x.size(1);
-  Tensor dx = recycled_result(x, {x.size(0), x.size(1), channels});
+  const int64_t channels = s.size(2), rows = s.size(0) * s.size(1);
+  Tensor ds = recycled_result(s, {s.size(0), s.size(1), channels});
   Tensor dweight = new_empty(weight, {channels}, weight.scalar_type()),
          dbias = new_empty(weight, {channels}, weight.scalar_type());
-  dispatch(x, "batch_norm_backward", [&](auto zero) {
+  dispatch(s, "batch_norm_backward", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;
-    Blocks<S> blocks{x.const_data_ptr<S>(),
-                     residual ? residual->const_data_ptr<S>() : nullptr,
-                     grad.const_data_ptr<S>(),
-                     nullptr,
-                     rows,
-                     channels};
+    Blocks<S> blocks{s.const_data_ptr<S>(), nullptr, nullptr, grad.const_data_ptr<S>(), nullptr, rows, channels};
     const T *mp = mean.const_data_ptr<T>(), *vp = var.const_data_ptr<T>();
     const Coefficients<T> affine(weight, bias, mp, vp, eps);
     NormRows<T> block{};
@@ -180,10 +185,10 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const
     }
     block.along = along.data();
     block.offset = offset.data();
-    blocks.out = dx.mutable_data_ptr<S>();
+    blocks.out = ds.mutable_data_ptr<S>();
     blocks.apply(norm_kernels<T>().gradient, block);
   });
-  return {dx, dweight, dbias};
+  return {ds, dweight, dbias};
 }
 
 }  // namespace

@@ -4,11 +4,11 @@
 
 namespace cheblienet {
 
-// Some rows of the signal s = x + residual and what is done to them; the coefficients have one value per channel.
+// Some rows of the signal s and what is done to them; the coefficients have one value per channel.
 template <class T>
 struct NormRows {
-  const T *x, *residual, *grad;  // (rows, C); residual may be null, grad is of the backward only
-  T* out;                        // (rows, C)
+  const T *s, *grad;  // (rows, C); grad is of the backward only
+  T* out;             // (rows, C)
   int64_t rows, channels;
   bool relu;
   const T *scale, *shift;   // y = scale s + shift

@@ -16,12 +16,7 @@ inline void for_channels(int64_t c, int64_t channels, const F& f) {
 template <class T>
 constexpr int kWidest = CHEBLIENET_SIMD_BYTES / sizeof(T);
 
-// One block of channels of one row: s, and the gradient behind the ReLU, zero where y <= 0.
-template <class Vector, class T>
-inline Vector signal(const NormRows<T>& r, int64_t i) {
-  const Vector x = load<Vector>(r.x + i);
-  return r.residual ? x + load<Vector>(r.residual + i) : x;
-}
+// The gradient behind the ReLU, zero where y <= 0.
 template <class Vector, class T>
 inline Vector passed(const NormRows<T>& r, int64_t i, const Vector& y) {
   const Vector g = load<Vector>(r.grad + i);
@@ -35,7 +30,7 @@ void moments(const NormRows<T>& r) {
     const Vector center = load<Vector>(r.center + c);
     Vector first = zero, second = zero;
     for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector d = signal<Vector>(r, i) - center;
+      const Vector d = load<Vector>(r.s + i) - center;
       first += d;
       second += d * d;
     }
@@ -50,7 +45,7 @@ void normalise(const NormRows<T>& r) {
     using Vector = decltype(zero);
     const Vector scale = load<Vector>(r.scale + c), shift = load<Vector>(r.shift + c);
     for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector y = signal<Vector>(r, i) * scale + shift;
+      const Vector y = load<Vector>(r.s + i) * scale + shift;
       store(r.out + i, r.relu ? (y < zero ? zero : y) : y);
     }
   });
@@ -64,7 +59,7 @@ void gradient_sums(const NormRows<T>& r) {
                  center = load<Vector>(r.center + c);
     Vector first = zero, second = zero;
     for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector s = signal<Vector>(r, i), g = passed<Vector>(r, i, s * scale + shift);
+      const Vector s = load<Vector>(r.s + i), g = passed<Vector>(r, i, s * scale + shift);
       first += g;
       second += g * (s - center);
     }
@@ -80,7 +75,7 @@ void gradient(const NormRows<T>& r) {
     const Vector scale = load<Vector>(r.scale + c), shift = load<Vector>(r.shift + c),
                  along = load<Vector>(r.along + c), offset = load<Vector>(r.offset + c);
     for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector s = signal<Vector>(r, i), g = passed<Vector>(r, i, s * scale + shift);
+      const Vector s = load<Vector>(r.s + i), g = passed<Vector>(r, i, s * scale + shift);
       store(r.out + i, scale * g - along * s - offset);
     }
   });

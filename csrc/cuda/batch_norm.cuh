@@ -1,7 +1,7 @@
 // Batch normalisation kernels, without the framework: nvcc compiles them for the package, a simulator may run their
 // PTX. With s = x + residual over all rows (samples x vertices) of C channels,
 //   y = relu((s - mean) scale + bias), scale = weight / std.
-// s is not stored, and the backward finds the mask of the ReLU from s again.
+// The first pass that reads x and the residual stores s, from which the backward finds the mask of the ReLU again.
 #pragma once
 #include "norm_rows.cuh"
 
@@ -29,18 +29,22 @@ struct NormCoefficients {
 };
 
 // Sums of s - center and of its square, by parts. The first row is the center, which is as near to the mean as any:
-// sums of squares keep their digits. Reads the signal once.
+// sums of squares keep their digits. Reads the signal once, and writes s where there is a residual.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
-    norm_moments(const T* __restrict__ x, const T* __restrict__ residual, double* __restrict__ partial,
-                 NormShape shape) {
+    norm_moments(const T* __restrict__ x, const T* __restrict__ residual, T* __restrict__ sum,
+                 double* __restrict__ partial, NormShape shape) {
   using V = device_accumulate_t<T>;
   const NormPlace<N> place(shape);
   V center[N], first[N] = {}, second[N] = {};
-  if (!place.idle) load_sum<T, N>(x, residual, place.c, center);
+  if (!place.idle) {
+    const auto row = load_sum<T, N>(x, residual, place.c);
+#pragma unroll
+    for (int n = 0; n < N; ++n) center[n] = widen(row.v[n]);
+  }
   place.for_rows(shape, [&](int64_t at) {
     V s[N];
-    load_sum<T, N>(x, residual, at, s);
+    store_sum<T, N>(x, residual, sum, at, s);
 #pragma unroll
     for (int n = 0; n < N; ++n) {
       const V d = s[n] - center[n];
@@ -54,24 +58,23 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
 // Mean and biased variance from the sums of norm_moments.
 template <class T>
 __global__ void __launch_bounds__(kStatisticsBlock)
-    norm_statistics(const T* __restrict__ x, const T* __restrict__ residual, const double* __restrict__ partial,
+    norm_statistics(const T* __restrict__ s, const double* __restrict__ partial,
                     device_accumulate_t<T>* __restrict__ mean, device_accumulate_t<T>* __restrict__ var,
                     NormShape shape) {
   using V = device_accumulate_t<T>;
   double first, second;
   if (!sum_partial(partial, shape.parts, shape.channels, first, second)) return;
   const int c = blockIdx.x * kWarp + threadIdx.x;
-  V center;
-  load_sum<T, 1>(x, residual, c, &center);
+  const V center = widen(s[c]);
   first /= shape.rows;
   mean[c] = static_cast<V>(center + first);
   var[c] = static_cast<V>(fmax(0.0, second / shape.rows - first * first));
 }
 
-// y. Reads and writes the signal once.
+// y. Reads and writes the signal once, and writes s where there is a residual.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
-    norm_apply(const T* __restrict__ x, const T* __restrict__ residual,
+    norm_apply(const T* __restrict__ x, const T* __restrict__ residual, T* __restrict__ sum,
                const device_accumulate_t<T>* __restrict__ weight, const device_accumulate_t<T>* __restrict__ bias,
                const device_accumulate_t<T>* __restrict__ mean, const device_accumulate_t<T>* __restrict__ var,
                double eps, bool relu, T* __restrict__ y, NormShape shape) {
@@ -81,7 +84,7 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
   const NormCoefficients<V, N> of(weight, bias, mean, var, static_cast<V>(eps), place.c);
   place.for_rows(shape, [&](int64_t at) {
     V s[N];
-    load_sum<T, N>(x, residual, at, s);
+    store_sum<T, N>(x, residual, sum, at, s);
     Pack<T, N> result;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
@@ -95,13 +98,13 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
 // Calls f(offset, s, g) for the packs of this thread, g the gradient where the ReLU let y through.
 template <class T, int N, class F>
 __device__ __forceinline__ void for_gradients(const NormPlace<N>& place, const NormShape& shape, const T* grad,
-                                              const T* x, const T* residual,
+                                              const T* signal,
                                               const NormCoefficients<device_accumulate_t<T>, N>& of, bool relu,
                                               const F& f) {
   using V = device_accumulate_t<T>;
   place.for_rows(shape, [&](int64_t at) {
     V s[N], g[N];
-    load_sum<T, N>(x, residual, at, s);
+    load_signal<T, N>(signal + at, s);
     const auto above = load_norm<T, N>(grad + at);
 #pragma unroll
     for (int n = 0; n < N; ++n) g[n] = relu && of.result(n, s[n]) <= 0 ? V(0) : widen(above.v[n]);
@@ -112,7 +115,7 @@ __device__ __forceinline__ void for_gradients(const NormPlace<N>& place, const N
 // Sums of g and of g (s - mean), by parts. Reads the signal and the gradient once.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
-    norm_gradient_sums(const T* __restrict__ grad, const T* __restrict__ x, const T* __restrict__ residual,
+    norm_gradient_sums(const T* __restrict__ grad, const T* __restrict__ signal,
                        const device_accumulate_t<T>* __restrict__ weight,
                        const device_accumulate_t<T>* __restrict__ bias, const device_accumulate_t<T>* __restrict__ mean,
                        const device_accumulate_t<T>* __restrict__ var, double eps, bool relu,
@@ -122,7 +125,7 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
   V first[N] = {}, second[N] = {};
   if (!place.idle) {
     const NormCoefficients<V, N> of(weight, bias, mean, var, static_cast<V>(eps), place.c);
-    for_gradients<T, N>(place, shape, grad, x, residual, of, relu, [&](int64_t, const V* s, const V* g) {
+    for_gradients<T, N>(place, shape, grad, signal, of, relu, [&](int64_t, const V* s, const V* g) {
 #pragma unroll
       for (int n = 0; n < N; ++n) {
         first[n] += g[n];
@@ -149,11 +152,11 @@ __global__ void __launch_bounds__(kStatisticsBlock)
 // are not the batch's. Reads the signal and the gradient once, writes one signal.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
-    norm_gradient(const T* __restrict__ grad, const T* __restrict__ x, const T* __restrict__ residual,
+    norm_gradient(const T* __restrict__ grad, const T* __restrict__ signal,
                   const device_accumulate_t<T>* __restrict__ weight, const device_accumulate_t<T>* __restrict__ bias,
                   const device_accumulate_t<T>* __restrict__ mean, const device_accumulate_t<T>* __restrict__ var,
                   double eps, bool relu, const device_accumulate_t<T>* __restrict__ dweight,
-                  const device_accumulate_t<T>* __restrict__ dbias, bool batch_statistics, T* __restrict__ dx,
+                  const device_accumulate_t<T>* __restrict__ dbias, bool batch_statistics, T* __restrict__ ds,
                   NormShape shape) {
   using V = device_accumulate_t<T>;
   const NormPlace<N> place(shape);
@@ -169,12 +172,12 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
       slope[n] *= of.inverse[n] / V(shape.rows);
     }
   }
-  for_gradients<T, N>(place, shape, grad, x, residual, of, relu, [&](int64_t at, const V* s, const V* g) {
+  for_gradients<T, N>(place, shape, grad, signal, of, relu, [&](int64_t at, const V* s, const V* g) {
     Pack<T, N> result;
 #pragma unroll
     for (int n = 0; n < N; ++n)
       result.v[n] = narrow<T>(of.scale[n] * (g[n] - offset[n] - slope[n] * (s[n] - of.mean[n])));
-    *reinterpret_cast<Pack<T, N>*>(dx + at) = result;
+    *reinterpret_cast<Pack<T, N>*>(ds + at) = result;
   });
 }
 

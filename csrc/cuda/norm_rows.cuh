@@ -64,16 +64,32 @@ __device__ __forceinline__ Pack<T, N> load_norm(const T* from) {
   return *reinterpret_cast<const Pack<T, N>*>(from);
 }
 
-// s = x + residual of one pack; residual may be null.
 template <class T, int N>
-__device__ __forceinline__ void load_sum(const T* x, const T* residual, int64_t at, device_accumulate_t<T>* s) {
-  const auto a = load_norm<T, N>(x + at);
+__device__ __forceinline__ void load_signal(const T* from, device_accumulate_t<T>* s) {
+  const auto pack = load_norm<T, N>(from);
 #pragma unroll
-  for (int n = 0; n < N; ++n) s[n] = widen(a.v[n]);
-  if (residual == nullptr) return;
+  for (int n = 0; n < N; ++n) s[n] = widen(pack.v[n]);
+}
+
+// s = x + residual of one pack, as it is stored; residual may be null.
+template <class T, int N>
+__device__ __forceinline__ Pack<T, N> load_sum(const T* x, const T* residual, int64_t at) {
+  auto s = load_norm<T, N>(x + at);
+  if (residual == nullptr) return s;
   const auto b = load_norm<T, N>(residual + at);
 #pragma unroll
-  for (int n = 0; n < N; ++n) s[n] += widen(b.v[n]);
+  for (int n = 0; n < N; ++n) s.v[n] = narrow<T>(widen(s.v[n]) + widen(b.v[n]));
+  return s;
+}
+
+// The same, which also stores it where there is a residual.
+template <class T, int N>
+__device__ __forceinline__ void store_sum(const T* x, const T* residual, T* sum, int64_t at,
+                                          device_accumulate_t<T>* s) {
+  const Pack<T, N> pack = load_sum<T, N>(x, residual, at);
+  if (residual != nullptr) *reinterpret_cast<Pack<T, N>*>(sum + at) = pack;
+#pragma unroll
+  for (int n = 0; n < N; ++n) s[n] = widen(pack.v[n]);
 }
 
 // N values of the channels from c on, in accesses of 16 bytes where N is more than one.

@@ -25,7 +25,7 @@ def problem(shape, dtype, with_residual, batch_statistics):
 
 def expected_of(x, residual, weight, bias, mean, var, relu, dy):
     """y, mean, var, and the gradients of x, weight and bias, in double; values near the kink of the ReLU get no gradient."""
-    s = x.double() if residual is None else x.double() + residual.double()
+    s = (x if residual is None else x + residual).double()  # the sum is rounded to their type
     inputs = [t.double().requires_grad_() for t in (s, weight, bias)]
     y, mean, var = reference.batch_norm(
         inputs[0], *inputs[1:], *(None if t is None else t.double() for t in (mean, var)), relu=relu
@@ -48,9 +48,13 @@ def test_value_and_gradients_agree_with_the_reference(
     y, mean, var, gradients = expected_of(*arguments, relu, dy)
     results = same_bits(executor, lambda: executor.batch_norm(*arguments, 1e-5, relu), (0, 1))
     assert_close(results[0], y, factor=2)
+    assert results[3].shape == (shape if with_residual else (0,))
+    if with_residual:
+        assert torch.equal(results[3], arguments[0] + arguments[1])
     assert_close(results[1], mean)
     assert_close(results[2], var)
-    used = *arguments[:4], *results[1:]
+    s = results[3] if with_residual else arguments[0]
+    used = s, *arguments[2:4], *results[1:3]
     actual = same_bits(executor, lambda: executor.batch_norm_backward(dy, *used, 1e-5, relu, batch_statistics), (0, 1))
     for got, wanted in zip(actual, gradients, strict=True):
         assert_close(got, wanted, factor=10)
@@ -60,9 +64,9 @@ def test_more_parts_than_rows_of_threads_that_sum_them(executor, assert_close):
     x, residual, weight, bias, mean, var, dy = problem((1, 1100, 257), torch.float32, False, True)
     y, mean, var, gradients = expected_of(x, residual, weight, bias, mean, var, False, dy)
     results = executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, False)
-    for got, wanted in zip(results, (y, mean, var), strict=True):
+    for got, wanted in zip(results[:3], (y, mean, var), strict=True):
         assert_close(got, wanted, factor=2)
-    actual = executor.batch_norm_backward(dy, x, residual, weight, bias, *results[1:], 1e-5, False, True)
+    actual = executor.batch_norm_backward(dy, x, weight, bias, *results[1:3], 1e-5, False, True)
     for got, wanted in zip(actual, gradients, strict=True):
         assert_close(got, wanted, factor=10)
 
@@ -75,7 +79,7 @@ def test_memory_that_starts_off_16_bytes(executor, who, assert_close):
     y, mean, var, gradients = expected_of(x, residual, weight, bias, None, None, True, dy)
     assert_close(executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, True)[0], y, factor=2)
     statistics = mean.detach().float(), var.detach().float()
-    actual = executor.batch_norm_backward(dy, x, residual, weight, bias, *statistics, 1e-5, True, True)
+    actual = executor.batch_norm_backward(dy, x + residual, weight, bias, *statistics, 1e-5, True, True)
     for got, wanted in zip(actual, gradients, strict=True):
         assert_close(got, wanted, factor=10)
 
@@ -96,11 +100,11 @@ def test_a_nan_stays_in_its_channel(executor):
 @pytest.mark.parametrize("shape", [(0, 5, 3), (2, 5, 0)])
 def test_nothing_to_do(executor, shape):
     weight, bias, mean, var = (torch.ones(shape[2]) for _ in range(4))
-    y, used_mean, used_var = executor.batch_norm(torch.empty(shape), None, weight, bias, mean, var, 1e-5, True)
+    y, used_mean, used_var, _ = executor.batch_norm(torch.empty(shape), None, weight, bias, mean, var, 1e-5, True)
     assert y.shape == shape
     assert torch.equal(used_mean, mean)
     assert torch.equal(used_var, var)
-    dx, dweight, dbias = executor.batch_norm_backward(y, y, None, weight, bias, mean, var, 1e-5, True, False)
+    dx, dweight, dbias = executor.batch_norm_backward(y, y, weight, bias, mean, var, 1e-5, True, False)
     assert dx.shape == shape
     assert not dweight.any()
     assert not dbias.any()

@@ -47,7 +47,7 @@ def normalisation(dtype, given):
     x, residual, dy = (torch.randn(2, 7, 5).to(dtype) for _ in range(3))
     weight, bias, mean, var = (torch.rand(5).to(wide(dtype)) + 1 for _ in range(4))
     yield "batch_norm", (x, residual, weight, bias, *((mean, var) if given else (None, None)), 1e-5, False)
-    yield "batch_norm_backward", (dy, x, residual, weight, bias, mean, var, 1e-5, False, not given)
+    yield "batch_norm_backward", (dy, x, weight, bias, mean, var, 1e-5, False, not given)
 
 
 def search(elements, K, group="r2"):
