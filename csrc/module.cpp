@@ -38,8 +38,8 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
       "-> Tensor");
 
   // x and residual (B, V, C); weight, bias, mean, var (C,), float64 for float64 signals, otherwise float32; without
-  // mean and var, those of the batch -> y = relu(normalised s) (B, V, C) for s = x + residual, the mean and the variance
-  // used, and s, which is empty without a residual
+  // mean and var, those of the batch -> y = relu(normalised s) (B, V, C) for s = x + residual, the mean and the
+  // variance used, and s, which is empty without a residual
   m.def(
       "batch_norm(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor? mean, Tensor? var, float eps, "
       "bool relu) -> (Tensor, Tensor, Tensor, Tensor)");

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .norm import VertexBatchNorm
+from .norm import VertexBatchNorm, recomputed
 
 Layer = Callable[..., nn.Module]
 
@@ -51,7 +51,10 @@ class ResidualBlock(nn.Module):
             self.convShortcut = conv(in_channels, out_channels, 1, *args, bias=False, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.conv2(self.bn1(self.conv1(x), relu=True))
+        first = self.conv1(x)
+        normalised = self.bn1(first, relu=True)
+        with recomputed(self.bn1, first, normalised):
+            out = self.conv2(normalised)
         return self.bn2(out, residual=x if self.equalInOut else self.convShortcut(x), relu=True)
 
 

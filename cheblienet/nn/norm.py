@@ -1,8 +1,13 @@
 """Normalisation in the vertex-major memory format."""
 
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
 from .sync import global_statistics, world_size
@@ -25,25 +30,13 @@ class VertexBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         """bn(x + residual), and its ReLU with `relu`: (B, C, V) -> (B, C, V)."""
         self._check_input_dim(x)
-        if self.training and self.synchronised and world_size(self.process_group) > 1:
-            y = self._over_processes(x if residual is None else x + residual)
+        if not self._uses_operator(x):
+            s = x if residual is None else x + residual
+            y = self._over_processes(s) if self._synchronises() else self._framework(s)
             return torch.relu(y) if relu else y
-        if x.ndim == 2 or x.device.type not in ("cpu", "cuda"):  # elsewhere the operator has no kernel
-            y = self._framework(x if residual is None else x + residual)
-            return torch.relu(y) if relu else y
-        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        weight, bias = self.weight, self.bias
-        if weight is None:
-            weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
-        mean = var = None
-        if not self.training and self.running_mean is not None:
-            mean, var = self.running_mean.to(statistics_dtype), self.running_var.to(statistics_dtype)
         y, batch_mean, batch_var = ops.batch_norm(
             x.transpose(1, 2),
-            weight.to(statistics_dtype),
-            bias.to(statistics_dtype),
-            mean,
-            var,
+            *self._coefficients(x),
             residual=None if residual is None else residual.to(x.dtype).transpose(1, 2),
             relu=relu,
             eps=self.eps,
@@ -51,6 +44,24 @@ class VertexBatchNorm(nn.BatchNorm1d):
         if self.training and self.track_running_stats:
             self._update_running_statistics(batch_mean, batch_var, x.shape[0] * x.shape[2])
         return y.transpose(1, 2)
+
+    def _synchronises(self) -> bool:
+        return self.training and self.synchronised and world_size(self.process_group) > 1
+
+    def _uses_operator(self, x: Tensor) -> bool:
+        """Elsewhere than on these devices the operator has no kernel."""
+        return not self._synchronises() and x.ndim == 3 and x.device.type in ("cpu", "cuda")
+
+    def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Weight, bias, mean and var as the operator wants them for `x`."""
+        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        weight, bias = self.weight, self.bias
+        if weight is None:
+            weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+        mean = var = None
+        if not self.training and self.running_mean is not None:
+            mean, var = self.running_mean.to(statistics_dtype), self.running_var.to(statistics_dtype)
+        return weight.to(statistics_dtype), bias.to(statistics_dtype), mean, var
 
     def _over_processes(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(var + eps) weight + bias, with mean and var of all processes' batches, on any device."""
@@ -89,6 +100,29 @@ class VertexBatchNorm(nn.BatchNorm1d):
         """Accepts the four-dimensional view of `_framework` beside what the base class does."""
         if input.ndim != 4 or input.shape[-1] != 1:
             super()._check_input_dim(input)
+
+
+def recomputed(norm: nn.Module, x: Tensor, y: Tensor) -> AbstractContextManager[object]:
+    """A context in which no layer saves y = norm(x, relu=True) for its gradient, which computes it once more instead.
+
+    The normalisation has x saved anyway, so a convolution of y that runs in this context saves no signal at all. To compute
+    y again takes about as long as the normalisation did. Does nothing in compiled code, where the compiler decides what is
+    saved, and where `norm` is not a `VertexBatchNorm` on its operator.
+    """
+    if torch.compiler.is_compiling() or not (isinstance(norm, VertexBatchNorm) and norm._uses_operator(x)):
+        return nullcontext()
+    eps, result = norm.eps, weakref.ref(y)  # the graph keeps both hooks
+    signal, *coefficients = (None if t is None else t.detach() for t in (x.transpose(1, 2), *norm._coefficients(x)))
+
+    def again() -> Tensor:
+        with torch.no_grad():
+            return ops.batch_norm(signal, *coefficients, relu=True, eps=eps)[0]
+
+    def pack(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
+        found = result()
+        return again if found is not None and tensor.is_set_to(found.transpose(1, 2)) else tensor
+
+    return saved_tensors_hooks(pack, lambda saved: saved if isinstance(saved, Tensor) else saved())
 
 
 def convert_sync_batchnorm(model: nn.Module, process_group: dist.ProcessGroup | None = None) -> nn.Module:

@@ -173,7 +173,9 @@ class GlobalPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_tensor("GlobalPool: x", x, "(B, C, V)", 3)
         if self.reduction == "max":
-            return x.transpose(1, 2).max(1).values  # its gradient is made in the memory format of that view
+            # The gradient of `gather` is one vertex-major tensor; that of `max` would be two, not vertex-major.
+            signal = x.transpose(1, 2)
+            return signal.gather(1, signal.detach().max(1, keepdim=True).indices).squeeze(1)
         if self.reduction == "avg":
             return x.mean(-1)
         return x.index_select(-1, torch.randint(x.shape[-1], (1,), device=x.device)).squeeze(-1)

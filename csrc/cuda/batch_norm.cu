@@ -26,8 +26,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_cuda(const Tensor& x, std:
                                                            double eps, bool relu) {
   DeviceGuard guard(x.get_device_index());
   Tensor y = new_empty(x, {x.size(0), x.size(1), x.size(2)}, x.scalar_type());
-  Tensor sum = residual ? new_empty(x, {x.size(0), x.size(1), x.size(2)}, x.scalar_type())
-                        : new_empty(x, {0}, x.scalar_type());
+  Tensor sum =
+      residual ? new_empty(x, {x.size(0), x.size(1), x.size(2)}, x.scalar_type()) : new_empty(x, {0}, x.scalar_type());
   Tensor mean = mean_in ? torch::stable::clone(*mean_in) : new_empty(weight, {x.size(2)}, weight.scalar_type());
   Tensor var = var_in ? torch::stable::clone(*var_in) : new_empty(weight, {x.size(2)}, weight.scalar_type());
   if (x.numel() == 0) return {y, mean, var, sum};

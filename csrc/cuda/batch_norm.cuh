@@ -98,9 +98,8 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
 // Calls f(offset, s, g) for the packs of this thread, g the gradient where the ReLU let y through.
 template <class T, int N, class F>
 __device__ __forceinline__ void for_gradients(const NormPlace<N>& place, const NormShape& shape, const T* grad,
-                                              const T* signal,
-                                              const NormCoefficients<device_accumulate_t<T>, N>& of, bool relu,
-                                              const F& f) {
+                                              const T* signal, const NormCoefficients<device_accumulate_t<T>, N>& of,
+                                              bool relu, const F& f) {
   using V = device_accumulate_t<T>;
   place.for_rows(shape, [&](int64_t at) {
     V s[N], g[N];

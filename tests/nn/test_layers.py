@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -70,7 +72,7 @@ def test_batch_normalisation_takes_the_frameworks_options(options):
 
 
 def test_no_layer_copies_the_signal_to_another_layout(graph):
-    """Copies of signals within a network's forward and backward: only the gradient of the broadcast maximum may need one."""
+    """No signal is copied within a network's forward and backward."""
     coarse = SE2GEGraph((3, 3, 4), (1.0, 0.1, 0.2), 8)
     layers = torch.nn.Sequential(
         gnn.ChebConv(3, 8, 3, graph),
@@ -80,11 +82,11 @@ def test_no_layer_copies_the_signal_to_another_layout(graph):
         gnn.SE2SpatialUnpool(2, coarse.size, "avg"),
         gnn.BasicBlock(12, 4, gnn.ChebConv, 3, graph=graph),
     )
-    x = torch.randn(2, 144, 3).transpose(1, 2).requires_grad_()
+    pool, x = gnn.GlobalPool("max"), torch.randn(2, 144, 3).transpose(1, 2).requires_grad_()
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as events:
         y = layers(x)
         assert is_vertex_major(y)
-        y.backward(torch.randn(2, 144, 4).transpose(1, 2))
+        pool(y).backward(torch.randn(2, 4))
     assert is_vertex_major(x.grad)
     copied = [event for event in events.events() if event.name in ("aten::clone", "aten::contiguous", "aten::copy_")]
     assert not [event.input_shapes for event in copied if event.input_shapes and len(event.input_shapes[0]) == 3]
@@ -152,6 +154,48 @@ def test_blocks_keep_the_memory_format(kind, channels, graph):
     assert y.shape == (2, channels[1], 144)
     assert is_vertex_major(y)
     assert (y >= 0).all()
+
+
+def plain_residual_block(block, x):
+    first = block.bn1(block.conv1(x), relu=True)
+    return block.bn2(block.conv2(first), residual=x if block.equalInOut else block.convShortcut(x), relu=True)
+
+
+@pytest.mark.parametrize("channels", [(4, 4), (4, 6)])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_a_residual_block_computes_what_it_does_not_keep_once_more(channels, training, autocast, graph):
+    block = gnn.ResidualBlock(*channels, gnn.ChebConv, 3, graph=graph).train(training)
+    x, dy = torch.randn(2, 144, 4).transpose(1, 2).requires_grad_(), torch.randn(2, 144, channels[1]).transpose(1, 2)
+    gradients = []
+    for forward in (lambda: block(x), lambda: plain_residual_block(block, x)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            y = forward()
+        gradients.append(torch.autograd.grad(y, [x, *block.parameters()], dy.to(y.dtype)))
+    for actual, expected in zip(*gradients, strict=True):
+        assert torch.equal(actual, expected)
+
+
+def test_a_residual_block_keeps_no_normalised_signal(graph, monkeypatch):
+    normalised, operator = [], ops.batch_norm
+
+    def spy(*args, **kwargs):
+        result = operator(*args, **kwargs)
+        normalised.append(weakref.ref(result[0]))
+        return result
+
+    monkeypatch.setattr(ops, "batch_norm", spy)
+    y = gnn.ResidualBlock(4, 4, gnn.ChebConv, 3, graph=graph)(torch.randn(2, 4, 144))
+    assert [ref() is None for ref in normalised] == [True, False]
+    y.sum().backward()  # which needs it
+
+
+def test_a_residual_block_is_differentiable_twice():
+    small = SE2GEGraph((2, 2, 2), (1.0, 0.1, 0.2), 4)
+    block = gnn.ResidualBlock(2, 2, gnn.ChebConv, 2, graph=small).double()
+    x = torch.randn(2, 2, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block, x)
+    assert torch.autograd.gradgradcheck(block, x)
 
 
 def test_images_become_signals_in_vertex_order():

@@ -42,9 +42,7 @@ def test_value_and_gradients_agree_with_the_framework(
         exact_residual = exact[1] + ((x + residual).double() - exact[0] - exact[1]).detach()
     exact_statistics = [None if t is None else t.double() for t in (mean, var)]
     wanted = expected(exact[0], *exact[-2:], *exact_statistics, exact_residual, relu)
-    definition = reference.batch_norm(
-        exact[0], *exact[-2:], *exact_statistics, residual=exact_residual, relu=relu
-    )
+    definition = reference.batch_norm(exact[0], *exact[-2:], *exact_statistics, residual=exact_residual, relu=relu)
     torch.testing.assert_close(definition[0], wanted)
     y, used_mean, used_var = ops.batch_norm(x, weight, bias, mean, var, residual=residual, relu=relu)
     assert_close(y, wanted, factor=2)
