@@ -5,16 +5,30 @@
 namespace cheblienet {
 namespace CHEBLIENET_SIMD {
 
-// Calls f(zero, c) for blocks of channels from c on, with a zero of the widest vector that fits.
-template <int N, class T, class F>
-inline void for_channels(int64_t c, int64_t channels, const F& f) {
+// U vectors of N channels.
+template <class T, int N, int U>
+struct Channels {
   using Vector = typename VectorOf<T, N>::type;
-  for (; c + N <= channels; c += N) f(Vector{}, c);
-  if constexpr (N > 1) for_channels<N / 2, T>(c, channels, f);
+  static constexpr int width = N, count = U;
+};
+
+// Calls f(Channels, c) for blocks of channels from c on, of U of the widest vectors and then of ever fewer and narrower
+// ones.
+template <class T, int U, int N = CHEBLIENET_SIMD_BYTES / sizeof(T), class F>
+inline void for_channels(int64_t c, int64_t channels, const F& f) {
+  for (; c + N * U <= channels; c += N * U) f(Channels<T, N, U>{}, c);
+  if constexpr (U > 1) {
+    for_channels<T, U / 2, N>(c, channels, f);
+  } else if constexpr (N > 1) {
+    for_channels<T, 1, N / 2>(c, channels, f);
+  }
 }
 
-template <class T>
-constexpr int kWidest = CHEBLIENET_SIMD_BYTES / sizeof(T);
+// Everything that rows share is in local variables, for a store through a vector may alias the fields of an argument.
+// Sums over rows stay in registers: vectors for as many channels as there are registers, so that memory is read in
+// runs of 256 bytes or more.
+constexpr int kRegisters = CHEBLIENET_SIMD_BYTES == 64 ? 32 : 16;
+constexpr int kMomentVectors = kRegisters / 4, kGradientVectors = kRegisters / 4;
 
 // The gradient behind the ReLU, zero where y <= 0.
 template <class Vector, class T>
@@ -23,61 +37,80 @@ inline Vector passed(const NormRows<T>& r, int64_t i, const Vector& y) {
   return r.relu ? (y <= Vector{} ? Vector{} : g) : g;
 }
 
+template <class Vector, int N, int U, class T>
+inline void add_to(T* sums, const Vector (&values)[U]) {
+  for (int u = 0; u < U; ++u) store(sums + u * N, load<Vector>(sums + u * N) + values[u]);
+}
+
 template <class T>
-void moments(const NormRows<T>& r) {
-  for_channels<kWidest<T>, T>(0, r.channels, [&](auto zero, int64_t c) {
-    using Vector = decltype(zero);
-    const Vector center = load<Vector>(r.center + c);
-    Vector first = zero, second = zero;
-    for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector d = load<Vector>(r.s + i) - center;
-      first += d;
-      second += d * d;
-    }
-    store(r.sums + c, load<Vector>(r.sums + c) + first);
-    store(r.sums + r.channels + c, load<Vector>(r.sums + r.channels + c) + second);
+void moments(const NormRows<T>& rows) {
+  const NormRows<T> r = rows;
+  for_channels<T, kMomentVectors>(0, r.channels, [&](auto block, int64_t c) {
+    using Vector = typename decltype(block)::Vector;
+    constexpr int N = decltype(block)::width, U = decltype(block)::count;
+    Vector center[U], first[U] = {}, second[U] = {};
+    for (int u = 0; u < U; ++u) center[u] = load<Vector>(r.center + c + u * N);
+    for (int64_t i = c; i < r.rows * r.channels; i += r.channels)
+      for (int u = 0; u < U; ++u) {
+        const Vector d = load<Vector>(r.s + i + u * N) - center[u];
+        first[u] += d;
+        second[u] += d * d;
+      }
+    add_to<Vector, N>(r.sums + c, first);
+    add_to<Vector, N>(r.sums + r.channels + c, second);
   });
 }
 
 template <class T>
-void normalise(const NormRows<T>& r) {
-  for_channels<kWidest<T>, T>(0, r.channels, [&](auto zero, int64_t c) {
-    using Vector = decltype(zero);
-    const Vector scale = load<Vector>(r.scale + c), shift = load<Vector>(r.shift + c);
-    for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector y = load<Vector>(r.s + i) * scale + shift;
-      store(r.out + i, r.relu ? (y < zero ? zero : y) : y);
+void gradient_sums(const NormRows<T>& rows) {
+  const NormRows<T> r = rows;
+  for_channels<T, kGradientVectors>(0, r.channels, [&](auto block, int64_t c) {
+    using Vector = typename decltype(block)::Vector;
+    constexpr int N = decltype(block)::width, U = decltype(block)::count;
+    Vector scale[U], shift[U], center[U], first[U] = {}, second[U] = {};
+    for (int u = 0; u < U; ++u) {
+      scale[u] = load<Vector>(r.scale + c + u * N);
+      shift[u] = load<Vector>(r.shift + c + u * N);
+      center[u] = load<Vector>(r.center + c + u * N);
     }
+    for (int64_t i = c; i < r.rows * r.channels; i += r.channels)
+      for (int u = 0; u < U; ++u) {
+        const Vector s = load<Vector>(r.s + i + u * N), g = passed<Vector>(r, i + u * N, s * scale[u] + shift[u]);
+        first[u] += g;
+        second[u] += g * (s - center[u]);
+      }
+    add_to<Vector, N>(r.sums + c, first);
+    add_to<Vector, N>(r.sums + r.channels + c, second);
+  });
+}
+
+// The passes that write a signal go through memory row by row, and find the coefficients in the first-level cache.
+template <class T, class F>
+inline void for_rows(const NormRows<T>& r, const F& f) {
+  for (int64_t row = 0; row < r.rows; ++row)
+    for_channels<T, 1>(0, r.channels, [&](auto block, int64_t c) {
+      f(typename decltype(block)::Vector{}, row * r.channels + c, c);
+    });
+}
+
+template <class T>
+void normalise(const NormRows<T>& rows) {
+  const NormRows<T> r = rows;
+  for_rows(r, [&](auto zero, int64_t i, int64_t c) {
+    using Vector = decltype(zero);
+    const Vector y = load<Vector>(r.s + i) * load<Vector>(r.scale + c) + load<Vector>(r.shift + c);
+    store(r.out + i, r.relu ? (y < zero ? zero : y) : y);
   });
 }
 
 template <class T>
-void gradient_sums(const NormRows<T>& r) {
-  for_channels<kWidest<T>, T>(0, r.channels, [&](auto zero, int64_t c) {
+void gradient(const NormRows<T>& rows) {
+  const NormRows<T> r = rows;
+  for_rows(r, [&](auto zero, int64_t i, int64_t c) {
     using Vector = decltype(zero);
-    const Vector scale = load<Vector>(r.scale + c), shift = load<Vector>(r.shift + c),
-                 center = load<Vector>(r.center + c);
-    Vector first = zero, second = zero;
-    for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector s = load<Vector>(r.s + i), g = passed<Vector>(r, i, s * scale + shift);
-      first += g;
-      second += g * (s - center);
-    }
-    store(r.sums + c, load<Vector>(r.sums + c) + first);
-    store(r.sums + r.channels + c, load<Vector>(r.sums + r.channels + c) + second);
-  });
-}
-
-template <class T>
-void gradient(const NormRows<T>& r) {
-  for_channels<kWidest<T>, T>(0, r.channels, [&](auto zero, int64_t c) {
-    using Vector = decltype(zero);
-    const Vector scale = load<Vector>(r.scale + c), shift = load<Vector>(r.shift + c),
-                 along = load<Vector>(r.along + c), offset = load<Vector>(r.offset + c);
-    for (int64_t i = c; i < r.rows * r.channels; i += r.channels) {
-      const Vector s = load<Vector>(r.s + i), g = passed<Vector>(r, i, s * scale + shift);
-      store(r.out + i, scale * g - along * s - offset);
-    }
+    const Vector scale = load<Vector>(r.scale + c), s = load<Vector>(r.s + i);
+    const Vector g = passed<Vector>(r, i, s * scale + load<Vector>(r.shift + c));
+    store(r.out + i, scale * g - load<Vector>(r.along + c) * s - load<Vector>(r.offset + c));
   });
 }
 
