@@ -1,7 +1,14 @@
 """Fixtures for all tests: one seed, and the comparison tables by dtype."""
 
+import os
+import tempfile
+
 import pytest
 import torch
+
+# Graphs that torch.compile keeps on disk may be from other versions of the operators, which they would call.
+_compiled_graphs = tempfile.TemporaryDirectory(prefix="cheblienet-compiled-")
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled_graphs.name
 
 # Rounding of a sum of some dozens of terms of size one.
 TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "result_memory.h"
+
 namespace cheblienet {
 namespace {
 
@@ -50,7 +52,7 @@ std::tuple<Tensor, Tensor> gather_reduce(const Tensor& x, const Tensor& index, c
                                          std::optional<Tensor> choice, std::string name) {
   const Reduction reduction = reduction_from(name);
   const int64_t batch = x.size(0), outputs = index.size(0), channels = x.size(2);
-  Tensor y = new_empty(x, {batch, outputs, channels}, x.scalar_type());
+  Tensor y = recycled_result(x, {batch, outputs, channels});
   Tensor winner = reduction == Reduction::rand  ? torch::stable::clone(*choice)
                   : reduction == Reduction::max ? new_empty(x, {batch, outputs, channels}, ScalarType::Byte)
                                                 : new_empty(x, {0}, ScalarType::Byte);
@@ -88,7 +90,7 @@ Tensor gather_reduce_backward(const Tensor& grad, const Tensor& winner, const Te
   const int64_t *ip = index.const_data_ptr<int64_t>(), *rp = rowptr.const_data_ptr<int64_t>(),
                 *ep = entry.const_data_ptr<int64_t>();
   const uint8_t* wp = winner.const_data_ptr<uint8_t>();
-  Tensor dx = new_empty(grad, {batch, vertices, channels}, grad.scalar_type());
+  Tensor dx = recycled_result(grad, {batch, vertices, channels});
   dispatch(grad, "gather_reduce_backward", [&](auto zero) {
     using T = decltype(zero);
     using Acc = accumulate_t<T>;

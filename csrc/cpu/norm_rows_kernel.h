@@ -88,9 +88,8 @@ void gradient_sums(const NormRows<T>& rows) {
 template <class T, class F>
 inline void for_rows(const NormRows<T>& r, const F& f) {
   for (int64_t row = 0; row < r.rows; ++row)
-    for_channels<T, 1>(0, r.channels, [&](auto block, int64_t c) {
-      f(typename decltype(block)::Vector{}, row * r.channels + c, c);
-    });
+    for_channels<T, 1>(0, r.channels,
+                       [&](auto block, int64_t c) { f(typename decltype(block)::Vector{}, row * r.channels + c, c); });
 }
 
 template <class T>

@@ -8,9 +8,9 @@
 
 namespace cheblienet {
 
-// The system clears every page that it hands out: 14 % of a training step on two cores. A network makes results of the
-// same few sizes step after step, so blocks that results give back are kept for the next of exactly their size, the
-// oldest up to kKept bytes together.
+// The system clears every page that it hands out, which costs about as much as writing the result. A network makes
+// results of the same few sizes step after step, so blocks that results give back are kept for the next of exactly
+// their size, the oldest up to kKept bytes together.
 class ResultMemory {
  public:
   static constexpr int64_t kSmallest = int64_t(1) << 20, kKept = int64_t(1) << 30;
@@ -42,9 +42,16 @@ inline Tensor recycled_result(const Tensor& like, std::initializer_list<int64_t>
   if (bytes < ResultMemory::kSmallest) return new_empty(like, size, like.scalar_type());
   std::vector<int64_t> stride(size.size(), 1);
   for (size_t i = size.size() - 1; i > 0; --i) stride[i - 1] = stride[i] * size.begin()[i];
-  return torch::stable::from_blob(ResultMemory::instance().take(bytes), {size.begin(), size.size()},
-                                  {stride.data(), stride.size()}, like.device(), like.scalar_type(),
-                                  [bytes](void* data) { ResultMemory::instance().give_back(data, bytes); });
+  ResultMemory& memory = ResultMemory::instance();
+  void* const data = memory.take(bytes);
+  try {
+    return torch::stable::from_blob(data, {size.begin(), size.size()}, {stride.data(), stride.size()}, like.device(),
+                                    like.scalar_type(),
+                                    [bytes](void* block) { ResultMemory::instance().give_back(block, bytes); });
+  } catch (...) {
+    memory.give_back(data, bytes);
+    throw;
+  }
 }
 
 }  // namespace cheblienet
