@@ -4,17 +4,17 @@
 namespace cheblienet {
 namespace {
 
-// The sums over samples and vertices of every owner of sums: slices [dTheta | dbias | dvalues]; null where not needed.
+// The sums over samples and vertices of every owner of sums: slices [dTheta | dbias | dvalues] of those that are
+// needed.
 template <class T>
 struct Sums {
   T* memory;
-  int64_t size;
-  int64_t weight_size, bias_size;
+  int64_t size, weight_size, bias_size;
   bool need_weight, need_bias, need_values;
 
-  T* weight(int64_t owner) const { return need_weight ? memory + owner * size : nullptr; }
-  T* bias(int64_t owner) const { return need_bias ? memory + owner * size + weight_size : nullptr; }
-  T* values(int64_t owner) const { return need_values ? memory + owner * size + weight_size + bias_size : nullptr; }
+  T* weight(int64_t owner) const { return memory + owner * size; }
+  T* bias(int64_t owner) const { return weight(owner) + weight_size; }
+  T* values(int64_t owner) const { return bias(owner) + bias_size; }
 };
 
 // One run of a chunk through `polynomial.samples` samples from `first`.

@@ -8,9 +8,9 @@
 
 namespace cheblienet {
 
-// The system clears every page that it hands out, which costs about as much as writing the result. A network makes
-// results of the same few sizes step after step, so blocks that results give back are kept for the next of exactly
-// their size, the oldest up to kKept bytes together.
+// The system clears every page that it hands out, so a fresh result is written twice. A network makes results of the
+// same few sizes step after step, so blocks that results give back are kept for the next of exactly their size; beyond
+// kKept bytes together the oldest go back to the system.
 class ResultMemory {
  public:
   static constexpr int64_t kSmallest = int64_t(1) << 20, kKept = int64_t(1) << 30;
