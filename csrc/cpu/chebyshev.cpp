@@ -1,9 +1,8 @@
 // The Chebyshev convolution y = sum_k T_k(L) x Theta_k and its gradients, a few samples at a time.
 //
-// The orders of a sample stand side by side in one workspace, so that a single matrix product combines them, and
-// nothing of size (R, B, V, C) exists. Two evaluations, equal in exact arithmetic, differ in the width of the sparse
-// products:
-//   recurrence   z_k = 2 L z_{k-1} - z_{k-2}              on Cin,  then y = [z_0 .. z_{R-1}] Theta
+// The orders of few samples exist at a time, never all of size (R, B, V, C). Two evaluations, equal in exact
+// arithmetic, differ in the width of the sparse products:
+//   recurrence   z_k = 2 L z_{k-1} - z_{k-2}              on Cin,  then y = sum_k z_k Theta_k
 //   Clenshaw     b_k = x Theta_k + 2 L b_{k+1} - b_{k+2}  on Cout, y = x Theta_0 + L b_1 - b_2
 // L is symmetric, so the gradients follow from dy by the same two: either the orders u_k = T_k(L) dy on Cout serve
 // both,
@@ -26,11 +25,9 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
     const bool narrows = cout < cin && orders > 1;
     const auto space = call.workspace(narrows ? cout : cin);
-    // (Cin, R Cout) for orders of y, or (R Cin, Cout) for those of x.
-    const Tensor arranged = call.arranged_weight(narrows ? std::array<int64_t, 3>{cout, orders * cout, 1}
-                                                         : std::array<int64_t, 3>{cin * cout, cout, 1});
-    const int64_t rows = narrows ? cin : orders * cin, columns = narrows ? orders * cout : cout;
-    const MatrixView<const T> theta{arranged.template const_data_ptr<T>(), rows, columns, columns};
+    const Tensor theta_tensor = call.arithmetic_weight(false);
+    const T* theta_data = theta_tensor.template const_data_ptr<T>();
+    const auto theta = [&](int64_t k) { return MatrixView<const T>{theta_data + k * cin * cout, cin, cout, cout}; };
     const Chunks chunks{call.batch};
     Arena arena(x);
     Scratch<T> workspaces = call.workspaces(arena, chunks, space);
@@ -38,15 +35,23 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     arena.get<T>(0);
     Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
     if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
-    const T* bias_values = bias ? bias_row.const_data_ptr<T>() : nullptr;
+    const T* bias_values = bias_row.const_data_ptr<T>();
+    // The product with Theta_0 adds to the bias in its place, or is the first that is stored there.
+    const auto fill_with_bias = [&](const MatrixView<T>& out) {
+      if (!bias) return;
+      std::copy_n(bias_values, cout, out.data);
+      for (int64_t rows = 1; rows < out.rows; rows *= 2)
+        std::copy_n(out.data, std::min(rows, out.rows - rows) * cout, out.data + rows * cout);
+    };
 
     const S* xp = x.const_data_ptr<S>();
     S* yp = y.mutable_data_ptr<S>();
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> memory = space.in(workspaces.of(chunk.worker));
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
         n = std::min(space.samples, chunk.last - first);
         const auto polynomial = call.polynomial(space, n, chunk.shared());
+        const OrderRows<T> memory = call.rows_in(workspaces.of(chunk.worker), polynomial,
+                                                 narrows ? yp + first * vertices * cout : xp + first * vertices * cin);
         // f(sample of the workspace, x, y, buffer, begin, end)
         const auto for_samples = [&](int64_t begin, int64_t end, const auto& f) {
           for (int64_t s = 0; s < n; ++s) {
@@ -60,31 +65,35 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
         if (narrows) {
           polynomial.clenshaw(
               memory,
-              [&](Rows<T> work, int64_t begin, int64_t end) {
+              [&](const OrderRows<T>& p, int64_t begin, int64_t end) {
                 for_samples(begin, end, [&](int64_t s, const S* xs, S*, T* buffer, int64_t b, int64_t e) {
                   const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer);
                   call.gather(xs, b, e, in);
-                  matmul<T>(in, theta, call.matrix(work, s, b, e, orders * cout));
+                  fill_with_bias(call.matrix(p[0], s, b, e));
+                  for (int64_t k = 0; k < orders; ++k)
+                    matmul<T>(in, theta(k), call.matrix(p[k], s, b, e), k == 0 && bias);
                 });
               },
-              [&](Rows<T> work, int64_t begin, int64_t end) {
+              [&](const OrderRows<T>& p, int64_t begin, int64_t end) {
                 for_samples(begin, end, [&](int64_t s, const S*, S* ys, T*, int64_t b, int64_t e) {
-                  call.scatter(call.matrix(work, s, b, e, cout), b, e, bias_values, ys);
+                  call.scatter(call.matrix(p[0], s, b, e), b, e, ys);
                 });
               });
         } else {
           polynomial.recurrence(
               memory,
-              [&](Rows<T> work, int64_t begin, int64_t end) {
+              [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
                 for_samples(begin, end, [&](int64_t s, const S* xs, S*, T*, int64_t b, int64_t e) {
-                  call.gather(xs, b, e, call.matrix(work, s, b, e, cin));
+                  call.gather(xs, b, e, call.matrix(z[0], s, b, e));
                 });
               },
-              [&](Rows<T> work, int64_t begin, int64_t end) {
+              [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
                 for_samples(begin, end, [&](int64_t s, const S*, S* ys, T* buffer, int64_t b, int64_t e) {
                   const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer);
-                  matmul<T>(call.matrix(work, s, b, e, orders * cin), theta, out);
-                  call.scatter(out, b, e, bias_values, ys);
+                  fill_with_bias(out);
+                  for (int64_t k = 0; k < orders; ++k)
+                    matmul<T>(call.matrix(z[k], s, b, e), theta(k), out, k > 0 || bias);
+                  call.scatter(out, b, e, ys);
                 });
               });
         }

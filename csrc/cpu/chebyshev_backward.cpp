@@ -9,11 +9,13 @@ namespace {
 template <class T>
 struct Sums {
   T* memory;
-  int64_t size, weight_size, bias_size;
+  int64_t size, weight_size, bias_size, cin, cout;
   bool need_weight, need_bias, need_values;
 
-  T* weight(int64_t owner) const { return memory + owner * size; }
-  T* bias(int64_t owner) const { return weight(owner) + weight_size; }
+  MatrixView<T> weight(int64_t owner, int64_t k) const {
+    return {memory + owner * size + k * cin * cout, cin, cout, cout};
+  }
+  T* bias(int64_t owner) const { return memory + owner * size + weight_size; }
   T* values(int64_t owner) const { return bias(owner) + bias_size; }
 };
 
@@ -24,8 +26,8 @@ struct Backward {
 
   const ChebyshevCall<S>& call;
   const S *grad, *x;
-  S* dx;  // null where not needed
-  MatrixView<const T> theta_transposed;
+  S* dx;                       // null where not needed
+  const T* thetas_transposed;  // (R, Cout, Cin)
   const Sums<T>& sums;
   Scratch<T>&rows_buffers, &transposed_buffers;
   int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
@@ -41,9 +43,10 @@ struct Backward {
     return block;
   }
 
-  static void add_rows(const MatrixView<const T>& m, T* sum) {
-    for (int64_t r = 0; r < m.rows; ++r)
-      for (int64_t c = 0; c < m.columns; ++c) sum[c] += m.data[r * m.stride + c];
+  MatrixView<const T> theta_transposed(int64_t k) const { return {thetas_transposed + k * cin * cout, cout, cin, cin}; }
+
+  void add_to_bias(const MatrixView<const T>& dy, int64_t sum) const {
+    if (sums.need_bias) row_kernels<T>().add_rows(dy.data, dy.stride, dy.rows, dy.columns, sums.bias(sum));
   }
 
   // Calls f(sample of the workspace, sample of the batch, owner of buffers, owner of sums, begin, end) on parts.
@@ -55,77 +58,83 @@ struct Backward {
                       [&](int64_t owner, int64_t sum, int64_t b, int64_t e) { f(s, first + s, owner, sum, b, e); });
   }
 
-  // The orders u_k of dy, on Cout, serve dx and dTheta (as (Cin, R Cout)) alike.
-  void on_cout(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> memory) const {
+  // The orders u_k of dy, on Cout, serve dx and dTheta alike.
+  void on_cout(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, T* memory) const {
     const auto parts = [&](int64_t begin, int64_t end, const auto& f) {
       for_samples(chunk, polynomial, first, begin, end, f);
     };
     polynomial.recurrence(
-        memory,
-        [&](Rows<T> u, int64_t begin, int64_t end) {
+        call.rows_in(memory, polynomial, dy_of(first)),
+        [&](const OrderRows<T>& u, int64_t begin, int64_t end) {
           parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t sum, int64_t b, int64_t e) {
-            const MatrixView<T> dy = call.matrix(u, s, b, e, cout);
+            const MatrixView<T> dy = call.matrix(u[0], s, b, e);
             call.gather(dy_of(sample), b, e, dy);
-            if (sums.need_bias) add_rows(dy, sums.bias(sum));
+            add_to_bias(dy, sum);
           });
         },
-        [&](Rows<T> u, int64_t begin, int64_t end) {
+        [&](const OrderRows<T>& u, int64_t begin, int64_t end) {
           parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
-            const MatrixView<T> us = call.matrix(u, s, b, e, orders * cout);
             if (dx) {
               const MatrixView<T> out = call.block_of(dx_of(sample), cin, b, e, rows_buffers.of(owner));
-              matmul<T>(us, theta_transposed, out);
-              call.scatter(out, b, e, nullptr, dx_of(sample));
+              for (int64_t k = 0; k < orders; ++k)
+                matmul<T>(call.matrix(u[k], s, b, e), theta_transposed(k), out, k > 0);
+              call.scatter(out, b, e, dx_of(sample));
             }
-            if (sums.need_weight)
-              add_transposed_product<T>(rows_of(x_of(sample), cin, b, e, rows_buffers.of(owner)), us,
-                                        transposed_buffers.of(owner), sums.weight(sum));
+            if (sums.need_weight) {
+              const auto xt =
+                  transposed(rows_of(x_of(sample), cin, b, e, rows_buffers.of(owner)), transposed_buffers.of(owner));
+              for (int64_t k = 0; k < orders; ++k) matmul<T>(xt, call.matrix(u[k], s, b, e), sums.weight(sum, k), true);
+            }
           });
         });
   }
 
-  // On Cin: the orders z_k of x for dTheta (as (R Cin, Cout)), the adjoints a_k for dx, both for dL.
-  void on_cin(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, Rows<T> orders_of_x,
-              Rows<T> adjoints) const {
+  // On Cin: the orders z_k of x for dTheta, the adjoints a_k for dx, both for dL.
+  void on_cin(const Chunk& chunk, const ChebyshevOrders<T>& polynomial, int64_t first, T* memory_of_x,
+              T* memory_of_adjoints) const {
     const auto parts = [&](int64_t begin, int64_t end, const auto& f) {
       for_samples(chunk, polynomial, first, begin, end, f);
     };
+    const OrderRows<T> orders_of_x = call.rows_in(memory_of_x, polynomial, x_of(first));
     if (sums.need_weight || sums.need_values)
       polynomial.recurrence(
           orders_of_x,
-          [&](Rows<T> z, int64_t begin, int64_t end) {
+          [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
             parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t, int64_t b, int64_t e) {
-              call.gather(x_of(sample), b, e, call.matrix(z, s, b, e, cin));
+              call.gather(x_of(sample), b, e, call.matrix(z[0], s, b, e));
             });
           },
-          [&](Rows<T> z, int64_t begin, int64_t end) {
+          [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
             if (!sums.need_weight) return;
             parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
-              add_transposed_product<T>(call.matrix(z, s, b, e, orders * cin),
-                                        rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner)),
-                                        transposed_buffers.of(owner), sums.weight(sum));
-            });
-          });
-    if (dx || sums.need_values || sums.need_bias)
-      polynomial.clenshaw(
-          adjoints,
-          [&](Rows<T> a, int64_t begin, int64_t end) {
-            parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
               const MatrixView<const T> dy = rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner));
-              if (sums.need_bias) add_rows(dy, sums.bias(sum));
-              matmul<T>(dy, theta_transposed, call.matrix(a, s, b, e, orders * cin));
-            });
-          },
-          [&](Rows<T> a, int64_t begin, int64_t end) {
-            if (!dx) return;
-            parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t, int64_t b, int64_t e) {
-              call.scatter(call.matrix(a, s, b, e, cin), b, e, nullptr, dx_of(sample));
+              for (int64_t k = 0; k < orders; ++k)
+                matmul<T>(transposed<T>(call.matrix(z[k], s, b, e), transposed_buffers.of(owner)), dy,
+                          sums.weight(sum, k), true);
             });
           });
+    if (!dx && !sums.need_values && !sums.need_bias) return;
+    const OrderRows<T> adjoints =
+        dx ? call.rows_in(memory_of_adjoints, polynomial, dx_of(first)) : polynomial.rows_in(memory_of_adjoints);
+    polynomial.clenshaw(
+        adjoints,
+        [&](const OrderRows<T>& a, int64_t begin, int64_t end) {
+          parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
+            const MatrixView<const T> dy = rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner));
+            add_to_bias(dy, sum);
+            for (int64_t k = 0; k < orders; ++k) matmul<T>(dy, theta_transposed(k), call.matrix(a[k], s, b, e));
+          });
+        },
+        [&](const OrderRows<T>& a, int64_t begin, int64_t end) {
+          if (!dx) return;
+          parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t, int64_t b, int64_t e) {
+            call.scatter(call.matrix(a[0], s, b, e), b, e, dx_of(sample));
+          });
+        });
     if (sums.need_values) {
       T* const gradient = sums.values(chunk.index);
-      polynomial.edge_dots(T(1), polynomial.slot(adjoints, 1), orders_of_x, 1, gradient);
-      polynomial.edge_dots(T(2), polynomial.slot(adjoints, 2), polynomial.slot(orders_of_x, 1), orders - 2, gradient);
+      polynomial.edge_dots(T(1), adjoints[1], orders_of_x[0], 1, gradient);
+      polynomial.edge_dots(T(2), adjoints[2], orders_of_x[1], orders - 2, gradient);
     }
   }
 };
@@ -147,32 +156,30 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
     const auto space = call.workspace(on_cin ? cin : cout, need_values);
-    // (Cout, R Cin) for the adjoints, or (R Cout, Cin) for orders of dy.
-    const Tensor arranged = call.arranged_weight(on_cin ? std::array<int64_t, 3>{cin, 1, orders * cin}
-                                                        : std::array<int64_t, 3>{cout * cin, 1, cin});
-    const int64_t theta_rows = on_cin ? cout : orders * cout, theta_columns = on_cin ? orders * cin : cin;
+    const Tensor thetas_transposed = call.arithmetic_weight(true);
     const Chunks chunks{batch};
     Arena arena(x);
-    Scratch<T> workspaces = call.workspaces(arena, chunks, space);
-    Scratch<T> adjoints = need_values ? call.workspaces(arena, chunks, space) : workspaces;
+    const bool order_0_has_tensor = need_x || !on_cin;
+    Scratch<T> workspaces = call.workspaces(arena, chunks, space, order_0_has_tensor);
+    Scratch<T> adjoints = need_values ? call.workspaces(arena, chunks, space, order_0_has_tensor) : workspaces;
     Scratch<T> rows_buffers = call.buffers(arena, chunks, on_cin ? cout : cin);
-    Scratch<T> transposed_buffers = call.buffers(arena, chunks, on_cin ? orders * cin : cin);
+    Scratch<T> transposed_buffers = call.buffers(arena, chunks, cin);
     Scratch<T> sum_memory(arena, chunks.sums(), dweight.numel() + dbias.numel() + dvalues.numel());
     std::vector<T> total(sum_memory.size, T(0));
     if (batch > 0) std::fill_n(sum_memory.of(0), chunks.sums() * sum_memory.size, T(0));
-    const Sums<T> sums{sum_memory.of(0), sum_memory.size, dweight.numel(), dbias.numel(),
+    const Sums<T> sums{sum_memory.of(0), sum_memory.size, dweight.numel(), dbias.numel(), cin, cout,
                        need_weight,      need_bias,       need_values};
     const Backward<S> backward{call,
                                grad.const_data_ptr<S>(),
                                x.const_data_ptr<S>(),
                                need_x ? dx.mutable_data_ptr<S>() : nullptr,
-                               {arranged.template const_data_ptr<T>(), theta_rows, theta_columns, theta_columns},
+                               thetas_transposed.template const_data_ptr<T>(),
                                sums,
                                rows_buffers,
                                transposed_buffers};
 
     chunks.for_each([&](const Chunk& chunk) {
-      const Rows<T> work = space.in(workspaces.of(chunk.worker)), adjoint = space.in(adjoints.of(chunk.worker));
+      T *const work = workspaces.of(chunk.worker), *const adjoint = adjoints.of(chunk.worker);
       for (int64_t first = chunk.first, n = 0; first < chunk.last; first += n) {
         n = std::min(space.samples, chunk.last - first);
         const auto polynomial = call.polynomial(space, n, chunk.shared());
@@ -184,10 +191,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     for (int64_t owner = 0; owner < chunks.sums(); ++owner)
       for (int64_t i = 0; i < sum_memory.size; ++i) total[i] += sum_memory.of(owner)[i];
     const T* from = total.data();
-    S* to = dweight.mutable_data_ptr<S>();
-    for (int64_t k = 0; need_weight && k < orders; ++k)
-      for (int64_t i = 0; i < cin; ++i)
-        std::copy_n(from + (on_cin ? k * cin + i : i * orders + k) * cout, cout, to + (k * cin + i) * cout);
+    std::copy_n(from, dweight.numel(), dweight.mutable_data_ptr<S>());
     std::copy_n(from += dweight.numel(), dbias.numel(), dbias.mutable_data_ptr<S>());
     std::copy_n(from + dbias.numel(), dvalues.numel(), dvalues.mutable_data_ptr<T>());
   });

@@ -108,18 +108,9 @@ struct ChebyshevCall {
     return bytes <= 32 ? 4 : bytes <= 64 ? 2 : 1;
   }
 
-  // Elements of the row of one sample in a workspace: a cache line more than its contents, since strides that are
-  // powers of two would share few cache sets.
-  int64_t segment(int64_t channels) const {
-    constexpr int64_t line = 64 / sizeof(T);
-    return (orders * channels + line - 1) / line * line + line;
-  }
   // Rows of `width` channels of the samples that are worked on at once, in blocks; `rows` of them for a worker.
   struct Workspace {
-    int64_t width, samples, segment, block, rows;
-
-    Rows<T> in(T* memory) const { return {memory, samples * segment, segment}; }
-    int64_t row_size() const { return samples * segment; }
+    int64_t width, samples, block, rows;
   };
 
   // Few rows stay in the caches from one sweep over all vertices to the next; many do while they pass through all
@@ -128,7 +119,7 @@ struct ChebyshevCall {
   Workspace workspace(int64_t width, bool whole = false) const {
     const bool narrow = width * static_cast<int64_t>(sizeof(T)) <= 128;
     const int64_t block = vertices <= 8192 ? vertices : narrow ? 1024 : 512;
-    Workspace result{width, samples_at_once(width), segment(width), block, vertices};
+    Workspace result{width, samples_at_once(width), block, vertices};
     if (block < vertices && !whole) result.rows = std::min(vertices, 2 * polynomial(result, 1, false).window());
     return result;
   }
@@ -138,30 +129,42 @@ struct ChebyshevCall {
     return {laplacian, vertices, orders, samples, w.width, shared ? vertices : w.block, shared ? vertices : w.rows};
   }
 
-  Scratch<T> workspaces(Arena& arena, const Chunks& chunks, const Workspace& w) const {
-    return {arena, chunks.workers(), w.rows * w.row_size(), chunks.shares() ? vertices * w.row_size() : 0};
+  Scratch<T> workspaces(Arena& arena, const Chunks& chunks, const Workspace& w, bool order_0_has_tensor = true) const {
+    const auto size = [&](bool shared) {
+      const ChebyshevOrders<T> p = polynomial(w, w.samples, shared);
+      return (orders - (order_0_has_tensor && first_in_place(p))) * p.samples * p.capacity * p.channels;
+    };
+    return {arena, chunks.workers(), size(false), chunks.shares() ? size(true) : 0};
   }
   // A part of rows of `channels` for every thread.
   Scratch<T> buffers(Arena& arena, const Chunks& chunks, int64_t channels) const {
     return {arena, chunks.threads, kPart * channels};
   }
 
-  // The weights in the type of the arithmetic, as the right side of a matrix product: element (k, i, o) at
-  // k * strides[0] + i * strides[1] + o * strides[2].
-  Tensor arranged_weight(std::array<int64_t, 3> strides) const {
-    Tensor out = new_empty(like, {orders * cin * cout}, scalar_type<T>());
+  // Order 0 is the signal, or the result of Clenshaw's form. It needs no room where its tensor is as long as the
+  // matrices of a workspace, with all rows in their order.
+  bool first_in_place(const ChebyshevOrders<T>& p) const { return in_place && p.capacity == vertices; }
+  OrderRows<T> rows_in(T* memory, const ChebyshevOrders<T>& p, const S* samples) const {
+    if constexpr (std::is_same_v<S, T>)
+      if (first_in_place(p)) return p.rows_in(memory, const_cast<T*>(samples));
+    return p.rows_in(memory);
+  }
+
+  // The weights (R, Cin, Cout), or their transposes (R, Cout, Cin), in the type of the arithmetic.
+  Tensor arithmetic_weight(bool transposed) const {
+    Tensor out = new_empty(like, {orders, transposed ? cout : cin, transposed ? cin : cout}, scalar_type<T>());
     T* to = out.mutable_data_ptr<T>();
+    const int64_t in_stride = transposed ? 1 : cout, out_stride = transposed ? cin : 1;
     const S* from = weight;
-    for (int64_t k = 0; k < orders; ++k)
+    for (int64_t k = 0; k < orders; ++k, to += cin * cout)
       for (int64_t i = 0; i < cin; ++i)
-        for (int64_t o = 0; o < cout; ++o)
-          to[k * strides[0] + i * strides[1] + o * strides[2]] = static_cast<T>(*from++);
+        for (int64_t o = 0; o < cout; ++o) to[i * in_stride + o * out_stride] = static_cast<T>(*from++);
     return out;
   }
 
   // The rows [begin, end) of one sample as a matrix.
-  static MatrixView<T> matrix(Rows<T> rows, int64_t sample, int64_t begin, int64_t end, int64_t columns) {
-    return {rows(begin, sample), end - begin, columns, rows.stride};
+  static MatrixView<T> matrix(const Rows<T>& rows, int64_t sample, int64_t begin, int64_t end) {
+    return {rows(begin, sample), end - begin, rows.stride, rows.stride};
   }
 
   // Rows [begin, end) of the Laplacian's order of a sample (V, C), as a matrix: where they are, or else for their
@@ -172,29 +175,25 @@ struct ChebyshevCall {
     return {copies, end - begin, channels, channels};
   }
 
-  // From a sample to a matrix of its rows and back, with a bias on the way; nothing is copied onto itself.
+  // From a sample to a matrix of its rows and back; nothing is copied onto itself.
   void gather(const S* sample, int64_t begin, int64_t end, const MatrixView<T>& to) const {
     const int64_t channels = to.columns;
     if constexpr (std::is_same_v<S, T>) {
       if (to.data == sample + begin * channels) return;
-      row_kernels<T>().gather({laplacian.rows, channels, to.stride, const_cast<T*>(sample), to.data, nullptr}, begin,
-                              end);
+      row_kernels<T>().gather({laplacian.rows, channels, to.stride, const_cast<T*>(sample), to.data}, begin, end);
     } else {
       for (int64_t row = begin; row < end; ++row)
         std::copy_n(sample + laplacian.rows[row].vertex * channels, channels, to.data + (row - begin) * to.stride);
     }
   }
-  void scatter(const MatrixView<T>& from, int64_t begin, int64_t end, const T* bias, S* sample) const {
+  void scatter(const MatrixView<T>& from, int64_t begin, int64_t end, S* sample) const {
     const int64_t channels = from.columns;
     if constexpr (std::is_same_v<S, T>) {
-      if (from.data == sample + begin * channels && bias == nullptr) return;
-      row_kernels<T>().scatter({laplacian.rows, channels, from.stride, sample, from.data, bias}, begin, end);
+      if (from.data == sample + begin * channels) return;
+      row_kernels<T>().scatter({laplacian.rows, channels, from.stride, sample, from.data}, begin, end);
     } else {
-      for (int64_t row = begin; row < end; ++row) {
-        const T* source = from.data + (row - begin) * from.stride;
-        S* target = sample + laplacian.rows[row].vertex * channels;
-        for (int64_t c = 0; c < channels; ++c) target[c] = static_cast<S>(bias ? source[c] + bias[c] : source[c]);
-      }
+      for (int64_t row = begin; row < end; ++row)
+        std::copy_n(from.data + (row - begin) * from.stride, channels, sample + laplacian.rows[row].vertex * channels);
     }
   }
 };

@@ -49,11 +49,11 @@ void matmul(const MatrixView<const T>& a, const MatrixView<const T>& b, const Ma
     }
 }
 
-// sum += a^T b, with room for a^T.
+// a^T, in `memory`.
 template <class T>
-void add_transposed_product(const MatrixView<const T>& a, const MatrixView<const T>& b, T* transposed, T* sum) {
-  row_kernels<T>().transpose(a.data, a.stride, a.rows, a.columns, transposed);
-  matmul<T>({transposed, a.columns, a.rows, a.rows}, b, {sum, a.columns, b.columns, b.columns}, true);
+MatrixView<const T> transposed(const MatrixView<const T>& a, T* memory) {
+  row_kernels<T>().transpose(a.data, a.stride, a.rows, a.columns, memory);
+  return {memory, a.columns, a.rows, a.rows};
 }
 
 }  // namespace cheblienet

@@ -22,7 +22,7 @@ struct Csr {
   }
 };
 
-// Rows of channels, `stride` elements apart, for several samples, `segment` elements apart.
+// Rows of channels, `stride` elements apart, of several samples, `segment` elements apart.
 template <class T>
 struct Rows {
   T* data = nullptr;
@@ -32,11 +32,11 @@ struct Rows {
   __attribute__((always_inline)) T* operator()(int64_t row, int64_t sample) const {
     return data + row * stride + sample * segment;
   }
-  __attribute__((always_inline)) Rows shifted(int64_t channels) const { return {data + channels, stride, segment}; }
+  __attribute__((always_inline)) Rows shifted(int64_t elements) const { return {data + elements, stride, segment}; }
 };
 
-// out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i] on slots of one workspace, with its stride and segment; plus
-// and minus may be null, and plus may be out itself.
+// out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i] on rows of one stride and segment; plus and minus may be null,
+// and plus may be out itself.
 template <class T>
 struct SparseStep {
   Csr<T> laplacian;
@@ -62,10 +62,9 @@ struct RowCopy {
   const RowSpan* rows;
   int64_t channels, stride;  // of the block
   T *sample, *block;
-  const T* bias;  // added by `scatter` if not null
 };
 
-// One set of kernels per instruction set; all but the last visit the rows [begin, end).
+// One set of kernels per instruction set; the first four visit the rows [begin, end).
 template <class T>
 struct RowKernels {
   void (*step)(const SparseStep<T>&, int64_t begin, int64_t end);
@@ -74,6 +73,8 @@ struct RowKernels {
   void (*scatter)(const RowCopy<T>&, int64_t begin, int64_t end);  // out of it
   // Rows of `columns` elements, `stride` apart, to columns of a matrix with `rows` columns.
   void (*transpose)(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to);
+  // sum[c] += the sum of column c of such rows.
+  void (*add_rows)(const T* from, int64_t stride, int64_t rows, int64_t columns, T* sum);
 };
 
 // The kernels for this machine, chosen once; the environment variable CHEBLIENET_SIMD may name a lower level.

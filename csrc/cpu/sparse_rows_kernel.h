@@ -94,41 +94,34 @@ inline void prefetch_row(const T* row, int64_t channels) {
 }
 
 template <class T>
-void gather(const RowCopy<T>& g, int64_t begin, int64_t end) {
+inline void copy_row(const T* from, int64_t channels, T* to) {
   constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
-  using Vector = typename VectorOf<T, N>::type;
+  int64_t c = 0;
+  for (; c + N <= channels; c += N) store(to + c, load<typename VectorOf<T, N>::type>(from + c));
+  for (; c < channels; ++c) to[c] = from[c];
+}
+
+template <class T>
+void gather(const RowCopy<T>& g, int64_t begin, int64_t end) {
   const RowSpan* rows = g.rows;
   const int64_t channels = g.channels, stride = g.stride;
   const T* sample = g.sample;
   T* to = g.block;
   for (int64_t row = begin; row < end; ++row, to += stride) {
     if (row + kAhead < end) prefetch_row<0>(sample + rows[row + kAhead].vertex * channels, channels);
-    const T* from = sample + rows[row].vertex * channels;
-    int64_t c = 0;
-    for (; c + N <= channels; c += N) store(to + c, load<Vector>(from + c));
-    for (; c < channels; ++c) to[c] = from[c];
+    copy_row(sample + rows[row].vertex * channels, channels, to);
   }
 }
 
 template <class T>
 void scatter(const RowCopy<T>& g, int64_t begin, int64_t end) {
-  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
-  using Vector = typename VectorOf<T, N>::type;
   const RowSpan* rows = g.rows;
   const int64_t channels = g.channels, stride = g.stride;
   T* sample = g.sample;
-  const T *from = g.block, *bias = g.bias;
+  const T* from = g.block;
   for (int64_t row = begin; row < end; ++row, from += stride) {
     if (row + kAhead < end) prefetch_row<1>(sample + rows[row + kAhead].vertex * channels, channels);
-    T* to = sample + rows[row].vertex * channels;
-    int64_t c = 0;
-    if (bias) {
-      for (; c + N <= channels; c += N) store(to + c, load<Vector>(from + c) + load<Vector>(bias + c));
-      for (; c < channels; ++c) to[c] = from[c] + bias[c];
-    } else {
-      for (; c + N <= channels; c += N) store(to + c, load<Vector>(from + c));
-      for (; c < channels; ++c) to[c] = from[c];
-    }
+    copy_row(from, channels, sample + rows[row].vertex * channels);
   }
 }
 
@@ -147,10 +140,33 @@ void transpose(const T* from, int64_t stride, int64_t rows, int64_t columns, T* 
     for (int64_t c = 0; c < columns; ++c) to[c * rows + row] = from[row * stride + c];
 }
 
-extern const RowKernels<float> float_kernels = {step<float>, edge_dots<float>, gather<float>, scatter<float>,
-                                                transpose<float>};
-extern const RowKernels<double> double_kernels = {step<double>, edge_dots<double>, gather<double>, scatter<double>,
-                                                  transpose<double>};
+// U vectors of columns at a time, their sums in registers.
+template <int U, class T>
+int64_t add_columns(const T* from, int64_t stride, int64_t rows, int64_t c, int64_t columns, T* sum) {
+  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
+  using Vector = typename VectorOf<T, N>::type;
+  for (; c + N * U <= columns; c += N * U) {
+    Vector total[U];
+    for (int u = 0; u < U; ++u) total[u] = load<Vector>(sum + c + u * N);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int u = 0; u < U; ++u) total[u] += load<Vector>(from + row * stride + c + u * N);
+    for (int u = 0; u < U; ++u) store(sum + c + u * N, total[u]);
+  }
+  return c;
+}
+
+template <class T>
+void add_rows(const T* from, int64_t stride, int64_t rows, int64_t columns, T* sum) {
+  int64_t c = add_columns<8>(from, stride, rows, 0, columns, sum);
+  c = add_columns<1>(from, stride, rows, add_columns<4>(from, stride, rows, c, columns, sum), columns, sum);
+  for (; c < columns; ++c)
+    for (int64_t row = 0; row < rows; ++row) sum[c] += from[row * stride + c];
+}
+
+extern const RowKernels<float> float_kernels = {step<float>,    edge_dots<float>, gather<float>,
+                                                scatter<float>, transpose<float>, add_rows<float>};
+extern const RowKernels<double> double_kernels = {step<double>,    edge_dots<double>, gather<double>,
+                                                  scatter<double>, transpose<double>, add_rows<double>};
 
 }  // namespace CHEBLIENET_SIMD
 }  // namespace cheblienet
