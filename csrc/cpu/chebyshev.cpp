@@ -28,7 +28,7 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const Tensor theta_tensor = call.arithmetic_weight(false);
     const T* theta_data = theta_tensor.template const_data_ptr<T>();
     const auto theta = [&](int64_t k) { return MatrixView<const T>{theta_data + k * cin * cout, cin, cout, cout}; };
-    const Chunks chunks{call.batch};
+    const Chunks chunks{call.batch, space.samples, call.part()};
     Arena arena(x);
     Scratch<T> workspaces = call.workspaces(arena, chunks, space);
     Scratch<T> buffers = call.buffers(arena, chunks, narrows ? cin : cout);

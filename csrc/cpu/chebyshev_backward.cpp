@@ -66,14 +66,13 @@ struct Backward {
     polynomial.recurrence(
         call.rows_in(memory, polynomial, dy_of(first)),
         [&](const OrderRows<T>& u, int64_t begin, int64_t end) {
-          parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t sum, int64_t b, int64_t e) {
-            const MatrixView<T> dy = call.matrix(u[0], s, b, e);
-            call.gather(dy_of(sample), b, e, dy);
-            add_to_bias(dy, sum);
+          parts(begin, end, [&](int64_t s, int64_t sample, int64_t, int64_t, int64_t b, int64_t e) {
+            call.gather(dy_of(sample), b, e, call.matrix(u[0], s, b, e));
           });
         },
         [&](const OrderRows<T>& u, int64_t begin, int64_t end) {
           parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
+            add_to_bias(call.matrix(u[0], s, b, e), sum);
             if (dx) {
               const MatrixView<T> out = call.block_of(dx_of(sample), cin, b, e, rows_buffers.of(owner));
               for (int64_t k = 0; k < orders; ++k)
@@ -157,7 +156,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
     const auto space = call.workspace(on_cin ? cin : cout, need_values);
     const Tensor thetas_transposed = call.arithmetic_weight(true);
-    const Chunks chunks{batch};
+    const Chunks chunks{batch, space.samples, call.part()};
     Arena arena(x);
     const bool order_0_has_tensor = need_x || !on_cin;
     Scratch<T> workspaces = call.workspaces(arena, chunks, space, order_0_has_tensor);

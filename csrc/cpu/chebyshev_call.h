@@ -12,13 +12,11 @@
 
 namespace cheblienet {
 
-// Rows of a matrix product: few enough for what one product leaves in cache for the next, and enough for full speed.
-constexpr int64_t kPart = 256;
-
 // Samples [first, last) of a batch, for one worker, or with their rows in slices for all threads. Workers, or slices,
-// own buffers; chunks, and slices of a chunk, own sums, which thus do not depend on who computes them when.
+// own buffers; chunks, and slices of a chunk, own sums, which thus do not depend on who computes them when. `part`: the
+// rows of a matrix product.
 struct Chunk {
-  int64_t index, worker, first, last, slices;
+  int64_t index, worker, first, last, slices, part;
 
   bool shared() const { return slices > 0; }
 
@@ -26,7 +24,7 @@ struct Chunk {
   template <class F>
   void for_parts(int64_t begin, int64_t end, const F& f) const {
     const auto slice = [&](int64_t i, int64_t from, int64_t to) {
-      for (; from < to; from += kPart) f(worker + i, index + i, from, std::min(from + kPart, to));
+      for (; from < to; from += part) f(worker + i, index + i, from, std::min(from + part, to));
     };
     if (!shared()) return slice(0, begin, end);
     torch::stable::parallel_for(0, slices, 1, [&](int64_t first_slice, int64_t last_slice) {
@@ -38,11 +36,12 @@ struct Chunk {
 };
 
 // Workers take the next chunk when they are done with one: a thread that the machine holds up does not hold up the
-// others. A remainder smaller than the number of threads is one shared chunk.
+// others. Chunks are as short as the samples that are worked on at once allow, for the last ones to end together. A
+// remainder smaller than the number of threads is one shared chunk.
 struct Chunks {
-  static constexpr int64_t kPerWorker = 4;
+  static constexpr int64_t kPerWorker = 8;
 
-  int64_t batch, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
+  int64_t batch, at_once, part, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
 
   bool shares() const { return even < batch; }
   int64_t workers() const { return even > 0 ? threads : 0; }
@@ -56,13 +55,13 @@ struct Chunks {
       torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t worker = begin; worker < end; ++worker)
           for (int64_t i = next++; i < chunks; i = next++)
-            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, 0});
+            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, 0, part});
       });
-    if (shares()) f(Chunk{chunks, 0, even, batch, threads});
+    if (shares()) f(Chunk{chunks, 0, even, batch, threads, part});
   }
 
  private:
-  int64_t even_count() const { return threads * std::min(even / threads, kPerWorker); }
+  int64_t even_count() const { return threads * std::min((even / threads + at_once - 1) / at_once, kPerWorker); }
 };
 
 // Memory for every owner, in an arena of the calling thread, and at least `all` elements together, for a shared chunk
@@ -102,6 +101,9 @@ struct ChebyshevCall {
         like(x),
         weight(w.const_data_ptr<S>()) {}
 
+  // Rows of a matrix product: few enough for what one product leaves in cache for the next, and enough for full speed.
+  int64_t part() const { return std::clamp<int64_t>((int64_t(1) << 14) / std::max(cin, cout), 128, 512); }
+
   // Samples that share the reading of an entry of the Laplacian: enough to fill two cache lines of a row.
   static int64_t samples_at_once(int64_t channels) {
     const int64_t bytes = channels * static_cast<int64_t>(sizeof(T));
@@ -136,9 +138,9 @@ struct ChebyshevCall {
     };
     return {arena, chunks.workers(), size(false), chunks.shares() ? size(true) : 0};
   }
-  // A part of rows of `channels` for every thread.
+  // Rows of `channels` for every thread.
   Scratch<T> buffers(Arena& arena, const Chunks& chunks, int64_t channels) const {
-    return {arena, chunks.threads, kPart * channels};
+    return {arena, chunks.threads, chunks.part * channels};
   }
 
   // Order 0 is the signal, or the result of Clenshaw's form. It needs no room where its tensor is as long as the
