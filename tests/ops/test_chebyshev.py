@@ -82,6 +82,26 @@ def test_value_and_gradients_agree_with_the_reference(case, dtype, with_bias, as
         assert_close(actual, wanted, factor=4)
 
 
+@pytest.mark.parametrize(("cin", "cout"), [(3, 5), (5, 3), (3, 17)])
+def test_many_vertices_whose_order_is_that_of_the_rows(cin, cout, assert_close):
+    vertices = 9000  # more than a workspace holds, though no row would have to be moved
+    index = torch.stack([torch.arange(vertices - 1), torch.arange(1, vertices)])
+    values = torch.rand(vertices - 1, dtype=torch.float64) / 2
+    path = torch.sparse_coo_tensor(
+        torch.cat([index, index.flip(0)], 1), values.repeat(2), (vertices, vertices), check_invariants=True
+    )
+    laplacian = ops.csr(path.to_sparse_csr())
+    assert torch.equal(laplacian.rows[:, 0], torch.arange(vertices, dtype=torch.int32))
+    x = torch.randn(3, vertices, cin, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, cin, cout, dtype=torch.float64, requires_grad=True)
+    dy = torch.randn(3, vertices, cout, dtype=torch.float64)
+    y, expected = (f(x, weight, laplacian) for f in (ops.chebyshev, reference.chebyshev))
+    assert_close(y, expected)
+    gradients, wanted = (torch.autograd.grad(z, (x, weight), dy) for z in (y, expected))
+    for actual, right in zip(gradients, wanted, strict=True):
+        assert_close(actual, right)
+
+
 @pytest.mark.parametrize("shape", [(4, 8), (8, 3), (3, 3)])
 def test_gradcheck_once_and_twice(shape):
     cin, cout = shape
