@@ -36,7 +36,7 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
     if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
     const T* bias_values = bias_row.const_data_ptr<T>();
-    // The product with Theta_0 adds to the bias in its place, or is the first that is stored there.
+    // Rows without gaps between them. The product with Theta_0 adds to the bias there, or is the first that is stored.
     const auto fill_with_bias = [&](const MatrixView<T>& out) {
       if (!bias) return;
       std::copy_n(bias_values, cout, out.data);

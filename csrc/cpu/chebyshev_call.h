@@ -2,7 +2,6 @@
 // scratch memory, and the way of rows between tensors and workspaces.
 #pragma once
 #include <algorithm>
-#include <array>
 #include <atomic>
 
 #include "arena.h"

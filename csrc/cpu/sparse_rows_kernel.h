@@ -140,7 +140,7 @@ void transpose(const T* from, int64_t stride, int64_t rows, int64_t columns, T* 
     for (int64_t c = 0; c < columns; ++c) to[c * rows + row] = from[row * stride + c];
 }
 
-// U vectors of columns at a time, their sums in registers.
+// Columns from c on, U vectors of them at a time with their sums in registers; the first column that is left.
 template <int U, class T>
 int64_t add_columns(const T* from, int64_t stride, int64_t rows, int64_t c, int64_t columns, T* sum) {
   constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
@@ -158,7 +158,8 @@ int64_t add_columns(const T* from, int64_t stride, int64_t rows, int64_t c, int6
 template <class T>
 void add_rows(const T* from, int64_t stride, int64_t rows, int64_t columns, T* sum) {
   int64_t c = add_columns<8>(from, stride, rows, 0, columns, sum);
-  c = add_columns<1>(from, stride, rows, add_columns<4>(from, stride, rows, c, columns, sum), columns, sum);
+  c = add_columns<4>(from, stride, rows, c, columns, sum);
+  c = add_columns<1>(from, stride, rows, c, columns, sum);
   for (; c < columns; ++c)
     for (int64_t row = 0; row < rows; ++row) sum[c] += from[row * stride + c];
 }
