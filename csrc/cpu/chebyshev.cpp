@@ -36,12 +36,10 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
     if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
     const T* bias_values = bias_row.const_data_ptr<T>();
-    // Rows without gaps between them. The product with Theta_0 adds to the bias there, or is the first that is stored.
-    const auto fill_with_bias = [&](const MatrixView<T>& out) {
-      if (!bias) return;
-      std::copy_n(bias_values, cout, out.data);
-      for (int64_t rows = 1; rows < out.rows; rows *= 2)
-        std::copy_n(out.data, std::min(rows, out.rows - rows) * cout, out.data + rows * cout);
+    // After the first product has stored these rows: filling them with the bias for all products to add to would wait
+    // for memory, which a product overlaps with its arithmetic.
+    const auto add_bias = [&](const MatrixView<T>& out) {
+      if (bias) row_kernels<T>().add_to_rows(bias_values, out.stride, out.rows, cout, out.data);
     };
 
     const S* xp = x.const_data_ptr<S>();
@@ -69,9 +67,8 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
                 for_samples(begin, end, [&](int64_t s, const S* xs, S*, T* buffer, int64_t b, int64_t e) {
                   const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer);
                   call.gather(xs, b, e, in);
-                  fill_with_bias(call.matrix(p[0], s, b, e));
-                  for (int64_t k = 0; k < orders; ++k)
-                    matmul<T>(in, theta(k), call.matrix(p[k], s, b, e), k == 0 && bias);
+                  for (int64_t k = 0; k < orders; ++k) matmul<T>(in, theta(k), call.matrix(p[k], s, b, e));
+                  add_bias(call.matrix(p[0], s, b, e));
                 });
               },
               [&](const OrderRows<T>& p, int64_t begin, int64_t end) {
@@ -90,9 +87,8 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
               [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
                 for_samples(begin, end, [&](int64_t s, const S*, S* ys, T* buffer, int64_t b, int64_t e) {
                   const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer);
-                  fill_with_bias(out);
-                  for (int64_t k = 0; k < orders; ++k)
-                    matmul<T>(call.matrix(z[k], s, b, e), theta(k), out, k > 0 || bias);
+                  for (int64_t k = 0; k < orders; ++k) matmul<T>(call.matrix(z[k], s, b, e), theta(k), out, k > 0);
+                  add_bias(out);
                   call.scatter(out, b, e, ys);
                 });
               });

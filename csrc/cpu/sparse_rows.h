@@ -75,6 +75,8 @@ struct RowKernels {
   void (*transpose)(const T* from, int64_t stride, int64_t rows, int64_t columns, T* to);
   // sum[c] += the sum of column c of such rows.
   void (*add_rows)(const T* from, int64_t stride, int64_t rows, int64_t columns, T* sum);
+  // Adds `row` to each of such rows.
+  void (*add_to_rows)(const T* row, int64_t stride, int64_t rows, int64_t columns, T* to);
 };
 
 // The kernels for this machine, chosen once; the environment variable CHEBLIENET_SIMD may name a lower level.

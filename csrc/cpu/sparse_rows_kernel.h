@@ -164,10 +164,37 @@ void add_rows(const T* from, int64_t stride, int64_t rows, int64_t columns, T* s
     for (int64_t row = 0; row < rows; ++row) sum[c] += from[row * stride + c];
 }
 
-extern const RowKernels<float> float_kernels = {step<float>,    edge_dots<float>, gather<float>,
-                                                scatter<float>, transpose<float>, add_rows<float>};
-extern const RowKernels<double> double_kernels = {step<double>,    edge_dots<double>, gather<double>,
-                                                  scatter<double>, transpose<double>, add_rows<double>};
+// As above: the vectors of `row` are in registers.
+template <int U, class T>
+int64_t add_to_columns(const T* row, int64_t stride, int64_t rows, int64_t c, int64_t columns, T* to) {
+  constexpr int N = CHEBLIENET_SIMD_BYTES / sizeof(T);
+  using Vector = typename VectorOf<T, N>::type;
+  for (; c + N * U <= columns; c += N * U) {
+    Vector added[U];
+    for (int u = 0; u < U; ++u) added[u] = load<Vector>(row + c + u * N);
+    T* at = to + c;
+    for (int64_t i = 0; i < rows; ++i, at += stride)
+      for (int u = 0; u < U; ++u) store(at + u * N, load<Vector>(at + u * N) + added[u]);
+  }
+  return c;
+}
+
+template <class T>
+void add_to_rows(const T* row, int64_t stride, int64_t rows, int64_t columns, T* to) {
+  int64_t c = add_to_columns<8>(row, stride, rows, 0, columns, to);
+  c = add_to_columns<4>(row, stride, rows, c, columns, to);
+  c = add_to_columns<1>(row, stride, rows, c, columns, to);
+  for (; c < columns; ++c)
+    for (int64_t i = 0; i < rows; ++i) to[i * stride + c] += row[c];
+}
+
+extern const RowKernels<float> float_kernels = {
+    step<float>, edge_dots<float>, gather<float>, scatter<float>, transpose<float>, add_rows<float>, add_to_rows<float>,
+};
+extern const RowKernels<double> double_kernels = {
+    step<double>,      edge_dots<double>, gather<double>,      scatter<double>,
+    transpose<double>, add_rows<double>,  add_to_rows<double>,
+};
 
 }  // namespace CHEBLIENET_SIMD
 }  // namespace cheblienet
