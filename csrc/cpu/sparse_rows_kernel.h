@@ -6,8 +6,9 @@ namespace cheblienet {
 namespace CHEBLIENET_SIMD {
 
 // U vectors of N channels for S samples, in rows [begin, end): the sums stay in registers over all entries of a row,
-// and an entry is read once for all samples. Everything that rows share is in local variables: a store through a vector
-// may alias the fields of `s`, which would be read again after every row.
+// and an entry is read once for all samples. Two units that add products in four cycles each need eight sums to be
+// busy, so rows of up to four vectors are worked on two at a time. Everything that rows share is in local variables: a
+// store through a vector may alias the fields of `s`, which would be read again after every row.
 template <int N, int U, int S, class T>
 void step_block(const SparseStep<T>& s, int64_t sample, int64_t channel, int64_t begin, int64_t end) {
   using Vector = typename VectorOf<T, N>::type;
@@ -16,16 +17,16 @@ void step_block(const SparseStep<T>& s, int64_t sample, int64_t channel, int64_t
   const T* value = s.laplacian.value;
   const T scale = s.scale;
   const int64_t stride = s.stride, segment = s.segment, offset = sample * segment + channel;
-  const T *in = s.in + offset, *plus = s.plus ? s.plus + offset : nullptr,
-          *minus = s.minus ? s.minus + offset : nullptr;
+  const T *in[S], *plus = s.plus ? s.plus + offset : nullptr, *minus = s.minus ? s.minus + offset : nullptr;
+  for (int i = 0; i < S; ++i) in[i] = s.in + offset + i * segment;
   T* out = s.out + offset;
-  for (int64_t row = begin; row < end; ++row) {
-    Vector sum[S][U] = {};
-    for (int32_t e = rows[row].begin, last = rows[row].end; e < last; ++e) {
-      const T* from = in + col[e] * stride;
-      for (int i = 0; i < S; ++i)
-        for (int u = 0; u < U; ++u) sum[i][u] += value[e] * load<Vector>(from + i * segment + u * N);
-    }
+  const auto add = [&](Vector(&sum)[S][U], int64_t entry) __attribute__((always_inline)) {
+    const int64_t from = col[entry] * stride;
+    const T factor = value[entry];
+    for (int i = 0; i < S; ++i)
+      for (int u = 0; u < U; ++u) sum[i][u] += factor * load<Vector>(in[i] + from + u * N);
+  };
+  const auto finish = [&](const Vector(&sum)[S][U], int64_t row) __attribute__((always_inline)) {
     for (int i = 0; i < S; ++i) {
       for (int u = 0; u < U; ++u) {
         const int64_t at = row * stride + i * segment + u * N;
@@ -35,6 +36,27 @@ void step_block(const SparseStep<T>& s, int64_t sample, int64_t channel, int64_t
         store(out + at, z);
       }
     }
+  };
+  int64_t row = begin;
+  if constexpr (S * U <= 4) {
+    for (; row + 1 < end; row += 2) {
+      Vector first[S][U] = {}, second[S][U] = {};
+      const int64_t first_end = rows[row].end, second_end = rows[row + 1].end;
+      int64_t e = rows[row].begin, f = rows[row + 1].begin;
+      for (; e < first_end && f < second_end; ++e, ++f) {
+        add(first, e);
+        add(second, f);
+      }
+      for (; e < first_end; ++e) add(first, e);
+      for (; f < second_end; ++f) add(second, f);
+      finish(first, row);
+      finish(second, row + 1);
+    }
+  }
+  for (; row < end; ++row) {
+    Vector sum[S][U] = {};
+    for (int64_t e = rows[row].begin, last = rows[row].end; e < last; ++e) add(sum, e);
+    finish(sum, row);
   }
 }
 
