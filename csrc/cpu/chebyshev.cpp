@@ -25,21 +25,19 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
     const bool narrows = cout < cin && orders > 1;
     const auto space = call.workspace(narrows ? cout : cin);
-    const Tensor theta_tensor = call.arithmetic_weight(false);
-    const T* theta_data = theta_tensor.template const_data_ptr<T>();
-    const auto theta = [&](int64_t k) { return MatrixView<const T>{theta_data + k * cin * cout, cin, cout, cout}; };
     const Chunks chunks{call.batch, space.samples, call.part()};
     Arena arena(x);
     Scratch<T> workspaces = call.workspaces(arena, chunks, space);
     Scratch<T> buffers = call.buffers(arena, chunks, narrows ? cin : cout);
-    arena.get<T>(0);
-    Tensor bias_row = new_empty(x, {cout}, scalar_type<T>());
-    if (bias) std::copy_n(bias->const_data_ptr<S>(), cout, bias_row.mutable_data_ptr<T>());
-    const T* bias_values = bias_row.const_data_ptr<T>();
+    Scratch<T> parameters(arena, 1, orders * cin * cout + cout);
+    const T* thetas = call.arithmetic(call.weight, orders * cin * cout, parameters.of(0));
+    const T* bias_values =
+        bias ? call.arithmetic(bias->const_data_ptr<S>(), cout, parameters.of(0) + orders * cin * cout) : nullptr;
+    const auto theta = [&](int64_t k) { return MatrixView<const T>{thetas + k * cin * cout, cin, cout, cout}; };
     // After the first product has stored these rows: filling them with the bias for all products to add to would wait
     // for memory, which a product overlaps with its arithmetic.
     const auto add_bias = [&](const MatrixView<T>& out) {
-      if (bias) row_kernels<T>().add_to_rows(bias_values, out.stride, out.rows, cout, out.data);
+      if (bias_values) row_kernels<T>().add_to_rows(bias_values, out.stride, out.rows, cout, out.data);
     };
 
     const S* xp = x.const_data_ptr<S>();

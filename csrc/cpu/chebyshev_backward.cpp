@@ -155,7 +155,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
     const auto space = call.workspace(on_cin ? cin : cout, need_values);
-    const Tensor thetas_transposed = call.arithmetic_weight(true);
     const Chunks chunks{batch, space.samples, call.part()};
     Arena arena(x);
     const bool order_0_has_tensor = need_x || !on_cin;
@@ -164,6 +163,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     Scratch<T> rows_buffers = call.buffers(arena, chunks, on_cin ? cout : cin);
     Scratch<T> transposed_buffers = call.buffers(arena, chunks, cin);
     Scratch<T> sum_memory(arena, chunks.sums(), dweight.numel() + dbias.numel() + dvalues.numel());
+    Scratch<T> thetas_transposed(arena, 1, orders * cin * cout);
+    call.transpose_weights(thetas_transposed.of(0));
     std::vector<T> total(sum_memory.size, T(0));
     if (batch > 0) std::fill_n(sum_memory.of(0), chunks.sums() * sum_memory.size, T(0));
     const Sums<T> sums{sum_memory.of(0), sum_memory.size, dweight.numel(), dbias.numel(), cin, cout,
@@ -172,7 +173,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
                                grad.const_data_ptr<S>(),
                                x.const_data_ptr<S>(),
                                need_x ? dx.mutable_data_ptr<S>() : nullptr,
-                               thetas_transposed.template const_data_ptr<T>(),
+                               thetas_transposed.of(0),
                                sums,
                                rows_buffers,
                                transposed_buffers};

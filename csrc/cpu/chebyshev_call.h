@@ -85,7 +85,6 @@ struct ChebyshevCall {
   Csr<T> laplacian;
   int64_t batch, vertices, orders, cin, cout;
   bool in_place;    // rows of tensors are those of matrices: in the order of the Laplacian, and stored as T
-  Tensor like;      // on whose device and with whose allocator scratch memory is made
   const S* weight;  // (R, Cin, Cout)
 
   ChebyshevCall(const Tensor& x, const Tensor& w, const Tensor& rows, const Tensor& col, const Tensor& values)
@@ -97,7 +96,6 @@ struct ChebyshevCall {
         cin(w.size(1)),
         cout(w.size(2)),
         in_place(std::is_same_v<S, T> && laplacian.in_order(vertices)),
-        like(x),
         weight(w.const_data_ptr<S>()) {}
 
   // Rows of a matrix product: few enough for what one product leaves in cache for the next, and enough for full speed.
@@ -151,16 +149,18 @@ struct ChebyshevCall {
     return p.rows_in(memory);
   }
 
-  // The weights (R, Cin, Cout), or their transposes (R, Cout, Cin), in the type of the arithmetic.
-  Tensor arithmetic_weight(bool transposed) const {
-    Tensor out = new_empty(like, {orders, transposed ? cout : cin, transposed ? cin : cout}, scalar_type<T>());
-    T* to = out.mutable_data_ptr<T>();
-    const int64_t in_stride = transposed ? 1 : cout, out_stride = transposed ? cin : 1;
+  // Numbers in the type of the arithmetic: where they are, or else their copies in `memory`.
+  static const T* arithmetic(const S* from, int64_t count, T* memory) {
+    if constexpr (std::is_same_v<S, T>) return from;
+    else return std::copy_n(from, count, memory), memory;
+  }
+
+  // The transposed weights, (R, Cout, Cin).
+  void transpose_weights(T* to) const {
     const S* from = weight;
     for (int64_t k = 0; k < orders; ++k, to += cin * cout)
       for (int64_t i = 0; i < cin; ++i)
-        for (int64_t o = 0; o < cout; ++o) to[i * in_stride + o * out_stride] = static_cast<T>(*from++);
-    return out;
+        for (int64_t o = 0; o < cout; ++o) to[o * cin + i] = static_cast<T>(*from++);
   }
 
   // The rows [begin, end) of one sample as a matrix.
