@@ -60,4 +60,13 @@ inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> size,
   return torch::stable::new_empty(like, {size.begin(), size.size()}, dtype);
 }
 
+// Calls an operator of the framework: takes its arguments from `stack` and leaves its results there.
+inline void call_operator(const char* name, const char* overload, StableIValue* stack) {
+#ifdef STABLE_TORCH_ERROR_CODE_CHECK  // from torch 2.13 on; what it throws says what went wrong
+  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(name, overload, stack, TORCH_ABI_VERSION));
+#else
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(name, overload, stack, TORCH_ABI_VERSION));
+#endif
+}
+
 }  // namespace cheblienet

@@ -39,7 +39,7 @@ void matmul(const MatrixView<const T>& a, const MatrixView<const T>& b, const Ma
                                          b.data, out.data, false);
   using torch::stable::detail::from;
   StableIValue stack[] = {from(a.tensor()), from(b.tensor())};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "", stack, TORCH_ABI_VERSION));
+  call_operator("aten::mm", "", stack);
   const Tensor product = torch::stable::detail::to<Tensor>(stack[0]);
   const T* from_row = product.const_data_ptr<T>();
   for (int64_t r = 0; r < out.rows; ++r, from_row += out.columns)

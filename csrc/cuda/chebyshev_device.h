@@ -43,7 +43,7 @@ inline void product(const Tensor& a, const Tensor& b, const Tensor& out, const s
   using torch::stable::detail::from;
   // A linear layer takes b transposed; with a bias it is one fused call of the vendor's library.
   StableIValue stack[] = {from(a), from(transposed(b)), from(bias), from(out)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::linear", "out", stack, TORCH_ABI_VERSION));
+  call_operator("aten::linear", "out", stack);
   torch::stable::detail::to<Tensor>(stack[0]);  // takes back the reference that the call returned
 }
 

@@ -64,7 +64,7 @@ void dispatch_pack(int64_t channels, uint64_t addresses, F&& f) {
 inline std::tuple<Tensor, Tensor> sorted(const Tensor& t) {
   using torch::stable::detail::from;
   StableIValue stack[] = {from(t), from(int64_t(-1)), from(false)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "", stack, TORCH_ABI_VERSION));
+  call_operator("aten::sort", "", stack);
   return {torch::stable::detail::to<Tensor>(stack[0]), torch::stable::detail::to<Tensor>(stack[1])};
 }
 
@@ -72,7 +72,7 @@ inline std::tuple<Tensor, Tensor> sorted(const Tensor& t) {
 inline Tensor nonzero(const Tensor& t) {
   using torch::stable::detail::from;
   StableIValue stack[] = {from(t)};
-  STABLE_TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::nonzero", "", stack, TORCH_ABI_VERSION));
+  call_operator("aten::nonzero", "", stack);
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
