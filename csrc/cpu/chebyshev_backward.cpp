@@ -188,8 +188,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
       }
     });
 
-    for (int64_t owner = 0; owner < chunks.sums(); ++owner)
-      for (int64_t i = 0; i < sum_memory.size; ++i) total[i] += sum_memory.of(owner)[i];
+    torch::stable::parallel_for(0, sum_memory.size, 1 + kGrain / (chunks.sums() + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t owner = 0; owner < chunks.sums(); ++owner)
+        for (int64_t i = begin; i < end; ++i) total[i] += sum_memory.of(owner)[i];
+    });
     const T* from = total.data();
     std::copy_n(from, dweight.numel(), dweight.mutable_data_ptr<S>());
     std::copy_n(from += dweight.numel(), dbias.numel(), dbias.mutable_data_ptr<S>());
