@@ -100,8 +100,17 @@ if status == "built":
     flags = [*FLAGS, "-DUSE_CUDA", quoted("CHEBLIENET_CUDA_ARCHITECTURES", os.environ["TORCH_CUDA_ARCH_LIST"])]
     modules.append(extension(CUDAExtension, "cheblienet._C_cuda", ["cuda"], {"cxx": [*flags, HIDDEN], "nvcc": flags}))
 
+
+class KeptObjects(BuildExtension):
+    """Compiles what has changed, also for an editable installation, whose objects pip would delete."""
+
+    def run(self) -> None:
+        self.build_temp = os.path.join("build", "objects")
+        super().run()
+
+
 setup(
     ext_modules=modules,
-    cmdclass={"build_ext": BuildExtension},
+    cmdclass={"build_ext": KeptObjects},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )
