@@ -151,8 +151,12 @@ struct ChebyshevCall {
 
   // Numbers in the type of the arithmetic: where they are, or else their copies in `memory`.
   static const T* arithmetic(const S* from, int64_t count, T* memory) {
-    if constexpr (std::is_same_v<S, T>) return from;
-    else return std::copy_n(from, count, memory), memory;
+    if constexpr (std::is_same_v<S, T>) {
+      return from;
+    } else {
+      std::copy_n(from, count, memory);
+      return memory;
+    }
   }
 
   // The transposed weights, (R, Cout, Cin).
