@@ -84,6 +84,10 @@ def snap_(sqdist: Tensor) -> Tensor:
 
     Values belong together when they follow each other in ascending order without a larger gap.
     """
+    sample = sqdist[::64]
+    known = torch.unique(sample)
+    if 8 * len(known) < len(sample):
+        return _snap_few_(sqdist, known)
     pieces: Iterable[slice | Tensor] = [slice(None)]
     if len(sqdist) > _PIECE:
         pivots = sqdist[::64].sort().values[_PIECE // 64 :: _PIECE // 64].contiguous()
@@ -97,6 +101,26 @@ def snap_(sqdist: Tensor) -> Tensor:
         sqdist[members] = group[rank]
         last, smallest = torch.cat([last, ranked])[-1:], torch.cat([smallest, group])[-1:]
     return sqdist
+
+
+def _snap_few_(sqdist: Tensor, known: Tensor) -> Tensor:
+    """`snap_` for a regular sampling, whose edges have few lengths: finding a value among them takes less than sorting.
+
+    `known` are values of a sample, in ascending order; there may be more.
+    """
+    missing = (piece[_floor(piece, known) != piece] for piece in sqdist.split(_PIECE))
+    ranked = torch.unique(torch.cat([known, *missing]))
+    first = torch.ones_like(ranked, dtype=torch.bool)
+    first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
+    smallest = ranked[first]
+    for piece in sqdist.split(_PIECE):
+        piece.copy_(_floor(piece, smallest))
+    return sqdist
+
+
+def _floor(values: Tensor, ranked: Tensor) -> Tensor:
+    """The largest of `ranked`, in ascending order, that is not above each value, or the smallest of all."""
+    return ranked[torch.bucketize(values, ranked[1:], right=True, out_int32=True)]
 
 
 def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:

@@ -109,6 +109,17 @@ def test_snap_does_not_depend_on_its_pieces(monkeypatch):
     assert torch.equal(snap_(chain[torch.randperm(3_000)]), torch.full((3_000,), 0.5, dtype=torch.float64))
 
 
+def test_snap_of_few_lengths():
+    torch.manual_seed(0)
+    lengths = torch.tensor([0.0, 0.25, 1.0, 1.0 + 1e-12, 2.0], dtype=torch.float64)
+    values = lengths[torch.randint(5, (20_000,))]
+    # A sample does not have these: a new length, the start of a group, its end, and values below and above all others.
+    values[[1, 2, 3, 5, 7]] = torch.tensor([0.5, 1 - 5e-10, 1 + 8e-10, -1e-3, 3.0], dtype=torch.float64)
+    expected = values.clone()
+    expected[(values - 1).abs() < 1e-8] = 1 - 5e-10
+    assert torch.equal(snap_(values), expected)
+
+
 def test_ties_survive_rounding():
     middle = 1 + 2**-24  # between two float32 numbers
     a, b = math.sqrt(middle * (1 - 1e-12)), math.sqrt(middle * (1 + 1e-12))
