@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import io
 import json
 import platform
 import statistics
@@ -11,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 import cheblienet
+from cheblienet._files import replacing
 
 from . import chebyshev, graphs, growth
 from .measure import interleaved, median_ratio, peak_extra_memory
@@ -65,19 +67,20 @@ def describe(benchmark: Benchmark, rows: list[Row]) -> str:
         f"  {'':20}{'time':>10}{'forward':>10}{'ours faster':>13}{'peak memory':>13}{'GFLOP/s':>9}{'of floor':>10}"
     )
 
-    def cell(value: object, form: str, width: int) -> str:
-        return f"{'' if value is None else format(value, form):>{width}}"
+    def cell(value: object, form: str, width: int, unit: str = "") -> str:
+        return f"{'' if value is None else format(value, form) + unit:>{width}}"
 
     for row in rows:
-        lines.append(
+        line = (
             f"  {row['contender']:20}"
-            + cell(row["median_ms"], ".1f", 7) + " ms"
-            + cell(row["forward_ms"], ".1f", 7) + " ms"
-            + cell(row["ours_faster"], ".2f", 12) + "x"
-            + cell(row["peak_mib"], ".0f", 9) + " MiB"
+            + cell(row["median_ms"], ".1f", 10, " ms")
+            + cell(row["forward_ms"], ".1f", 10, " ms")
+            + cell(row["ours_faster"], ".2f", 13, "x")
+            + cell(row["peak_mib"], ".0f", 13, " MiB")
             + cell(row["gflops"], ".0f", 9)
             + cell(row["of_floor"], ".0%", 10)
-        )  # fmt: skip
+        )
+        lines.append(line.rstrip())
     reached = verdicts(benchmark, rows)
     if reached:
         lines.append("  " + "; ".join(reached))
@@ -101,6 +104,20 @@ def verdicts(benchmark: Benchmark, rows: list[Row]) -> list[str]:
     return said
 
 
+def write(machine: Row, rows: list[Row], out: Path) -> None:
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    results = {
+        "results.csv": table.getvalue(),
+        "results.json": json.dumps({"machine": machine, "rows": rows}, indent=1),
+    }
+    for name, text in results.items():
+        with replacing(out / name) as file:
+            file.write(text.encode())
+
+
 def on_device(row: Row) -> str:
     return str(row["benchmark"]) if row["device"] == "cpu" else f"{row['benchmark']}, {row['device']}"
 
@@ -111,14 +128,20 @@ def draw(rows: list[Row], path: Path) -> None:
     names = list(dict.fromkeys(on_device(row) for row in rows))
     contenders = list(dict.fromkeys(row["contender"] for row in rows))
     figure, axes = plt.subplots(figsize=(9, 1.2 + 0.75 * len(names)), layout="constrained")
-    height = 0.8 / len(contenders)
-    for i, contender in enumerate(contenders):
+    present = {name: [row["contender"] for row in rows if on_device(row) == name] for name in names}
+    height = 0.8 / max(map(len, present.values()))
+    for contender in contenders:
         mine = {on_device(row): row["median_ms"] for row in rows if row["contender"] == contender}
-        places = [names.index(name) + i * height for name in mine]
+        places = [
+            names.index(name) + height * (present[name].index(contender) - (len(present[name]) - 1) / 2)
+            for name in mine
+        ]
         bars = axes.barh(places, list(mine.values()), height, label=contender)
-        axes.bar_label(bars, [f"{value:.0f}" for value in mine.values()], padding=2, fontsize=7)
+        labels = [f"{value:.1f}" if value < 100 else f"{value:,.0f}" for value in mine.values()]
+        axes.bar_label(bars, labels, padding=2, fontsize=7)
     axes.set(xscale="log", xlabel="milliseconds per step (median)")
-    axes.set_yticks([n + 0.4 - height / 2 for n in range(len(names))], names)
+    axes.set_yticks(range(len(names)), names)
+    axes.margins(x=0.08, y=0.02)
     axes.invert_yaxis()
     axes.legend()
     figure.savefig(path, dpi=150)
@@ -146,12 +169,7 @@ def main() -> None:
         new = run(benchmark, args.budget)
         tqdm.write(describe(benchmark, new))
         rows += new
-        # Written after each one, so that an interrupted run keeps what it has measured.
-        with (args.out / "results.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-        (args.out / "results.json").write_text(json.dumps({"machine": info, "rows": rows}, indent=1))
+        write(info, rows, args.out)  # after each one, so that an interrupted run keeps what it has measured
     draw(rows, args.out / "times.png")
     written = ["results.csv", "results.json", "times.png"]
     if growth.families(rows):
