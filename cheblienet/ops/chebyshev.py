@@ -28,9 +28,9 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
         bias: (Cout,), dtype of `x`, or None.
 
     Returns:
-        (B, V, Cout), dtype of `x`; sums run in float32 (float64 for float64), and on a GPU the T_k(L) x are stored in the
-        dtype of `x`. Differentiable twice in x, weight, bias and
-        the values of the Laplacian. Under autocast x, weight and bias are cast to its dtype.
+        (B, V, Cout), dtype of `x`; sums run in float32 (float64 for float64). The T_k(L) x are rounded to the dtype of `x`
+        on a GPU, and for bfloat16 products of 32 columns and more on a processor with tiles for them (AMX). Differentiable
+        twice in x, weight, bias and the values of the Laplacian. Under autocast x, weight and bias are cast to its dtype.
 
     Raises:
         TypeError: for another dtype, or dtypes that do not go together.

@@ -30,10 +30,12 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     Scratch<T> workspaces = call.workspaces(arena, chunks, space);
     Scratch<T> buffers = call.buffers(arena, chunks, narrows ? cin : cout);
     Scratch<T> parameters(arena, 1, orders * cin * cout + cout);
-    const T* thetas = call.arithmetic(call.weight, orders * cin * cout, parameters.of(0));
+    Scratch<BFloat16> rounded_weights = call.rounding(arena, orders, cin, cout);
+    Scratch<BFloat16> rounded_rows = call.rounding(arena, chunks.threads, chunks.part, cin);
+    const T* weights = call.arithmetic(call.weight, orders * cin * cout, parameters.of(0));
+    const std::vector<Factor<T>> thetas = call.weights(weights, cin, cout, rounded_weights);
     const T* bias_values =
         bias ? call.arithmetic(bias->const_data_ptr<S>(), cout, parameters.of(0) + orders * cin * cout) : nullptr;
-    const auto theta = [&](int64_t k) { return MatrixView<const T>{thetas + k * cin * cout, cin, cout, cout}; };
     // After the first product has stored these rows: filling them with the bias for all products to add to would wait
     // for memory, which a product overlaps with its arithmetic.
     const auto add_bias = [&](const MatrixView<T>& out) {
@@ -48,29 +50,29 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
         const auto polynomial = call.polynomial(space, n, chunk.shared());
         const OrderRows<T> memory = call.rows_in(workspaces.of(chunk.worker), polynomial,
                                                  narrows ? yp + first * vertices * cout : xp + first * vertices * cin);
-        // f(sample of the workspace, x, y, buffer, begin, end)
+        // f(sample of the workspace, x, y, owner of buffers, begin, end)
         const auto for_samples = [&](int64_t begin, int64_t end, const auto& f) {
           for (int64_t s = 0; s < n; ++s) {
             const S* xs = xp + (first + s) * vertices * cin;
             S* ys = yp + (first + s) * vertices * cout;
-            chunk.for_parts(begin, end, [&](int64_t owner, int64_t, int64_t b, int64_t e) {
-              f(s, xs, ys, buffers.of(owner), b, e);
-            });
+            chunk.for_parts(begin, end,
+                            [&](int64_t owner, int64_t, int64_t b, int64_t e) { f(s, xs, ys, owner, b, e); });
           }
         };
         if (narrows) {
           polynomial.clenshaw(
               memory,
               [&](const OrderRows<T>& p, int64_t begin, int64_t end) {
-                for_samples(begin, end, [&](int64_t s, const S* xs, S*, T* buffer, int64_t b, int64_t e) {
-                  const MatrixView<T> in = call.block_of(xs, cin, b, e, buffer);
+                for_samples(begin, end, [&](int64_t s, const S* xs, S*, int64_t owner, int64_t b, int64_t e) {
+                  const MatrixView<T> in = call.block_of(xs, cin, b, e, buffers.of(owner));
                   call.gather(xs, b, e, in);
-                  for (int64_t k = 0; k < orders; ++k) matmul<T>(in, theta(k), call.matrix(p[k], s, b, e));
+                  const Factor<T> left = call.left(in, rounded_rows.of(owner));
+                  for (int64_t k = 0; k < orders; ++k) matmul(left, thetas[k], call.matrix(p[k], s, b, e));
                   add_bias(call.matrix(p[0], s, b, e));
                 });
               },
               [&](const OrderRows<T>& p, int64_t begin, int64_t end) {
-                for_samples(begin, end, [&](int64_t s, const S*, S* ys, T*, int64_t b, int64_t e) {
+                for_samples(begin, end, [&](int64_t s, const S*, S* ys, int64_t, int64_t b, int64_t e) {
                   call.scatter(call.matrix(p[0], s, b, e), b, e, ys);
                 });
               });
@@ -78,14 +80,15 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
           polynomial.recurrence(
               memory,
               [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
-                for_samples(begin, end, [&](int64_t s, const S* xs, S*, T*, int64_t b, int64_t e) {
+                for_samples(begin, end, [&](int64_t s, const S* xs, S*, int64_t, int64_t b, int64_t e) {
                   call.gather(xs, b, e, call.matrix(z[0], s, b, e));
                 });
               },
               [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
-                for_samples(begin, end, [&](int64_t s, const S*, S* ys, T* buffer, int64_t b, int64_t e) {
-                  const MatrixView<T> out = call.block_of(ys, cout, b, e, buffer);
-                  for (int64_t k = 0; k < orders; ++k) matmul<T>(call.matrix(z[k], s, b, e), theta(k), out, k > 0);
+                for_samples(begin, end, [&](int64_t s, const S*, S* ys, int64_t owner, int64_t b, int64_t e) {
+                  const MatrixView<T> out = call.block_of(ys, cout, b, e, buffers.of(owner));
+                  for (int64_t k = 0; k < orders; ++k)
+                    matmul(call.left(call.matrix(z[k], s, b, e), rounded_rows.of(owner)), thetas[k], out, k > 0);
                   add_bias(out);
                   call.scatter(out, b, e, ys);
                 });

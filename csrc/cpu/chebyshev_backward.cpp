@@ -26,10 +26,11 @@ struct Backward {
 
   const ChebyshevCall<S>& call;
   const S *grad, *x;
-  S* dx;                       // null where not needed
-  const T* thetas_transposed;  // (R, Cout, Cin)
+  S* dx;                                            // null where not needed
+  const std::vector<Factor<T>>& thetas_transposed;  // (Cout, Cin) each
   const Sums<T>& sums;
   Scratch<T>&rows_buffers, &transposed_buffers;
+  Scratch<BFloat16>&left_factors, &right_factors;
   int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
 
   const S* x_of(int64_t sample) const { return x + sample * vertices * cin; }
@@ -42,8 +43,6 @@ struct Backward {
     call.gather(sample, begin, end, block);
     return block;
   }
-
-  MatrixView<const T> theta_transposed(int64_t k) const { return {thetas_transposed + k * cin * cout, cout, cin, cin}; }
 
   void add_to_bias(const MatrixView<const T>& dy, int64_t sum) const {
     if (sums.need_bias) row_kernels<T>().add_rows(dy.data, dy.stride, dy.rows, dy.columns, sums.bias(sum));
@@ -76,13 +75,14 @@ struct Backward {
             if (dx) {
               const MatrixView<T> out = call.block_of(dx_of(sample), cin, b, e, rows_buffers.of(owner));
               for (int64_t k = 0; k < orders; ++k)
-                matmul<T>(call.matrix(u[k], s, b, e), theta_transposed(k), out, k > 0);
+                matmul(call.left(call.matrix(u[k], s, b, e), left_factors.of(owner)), thetas_transposed[k], out, k > 0);
               call.scatter(out, b, e, dx_of(sample));
             }
             if (sums.need_weight) {
-              const auto xt =
-                  transposed(rows_of(x_of(sample), cin, b, e, rows_buffers.of(owner)), transposed_buffers.of(owner));
-              for (int64_t k = 0; k < orders; ++k) matmul<T>(xt, call.matrix(u[k], s, b, e), sums.weight(sum, k), true);
+              const MatrixView<const T> rows = rows_of(x_of(sample), cin, b, e, rows_buffers.of(owner));
+              const Factor<T> xt = call.left(transposed(rows, transposed_buffers.of(owner)), left_factors.of(owner));
+              for (int64_t k = 0; k < orders; ++k)
+                matmul(xt, call.right(call.matrix(u[k], s, b, e), right_factors.of(owner)), sums.weight(sum, k), true);
             }
           });
         });
@@ -106,10 +106,12 @@ struct Backward {
           [&](const OrderRows<T>& z, int64_t begin, int64_t end) {
             if (!sums.need_weight) return;
             parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
-              const MatrixView<const T> dy = rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner));
-              for (int64_t k = 0; k < orders; ++k)
-                matmul<T>(transposed<T>(call.matrix(z[k], s, b, e), transposed_buffers.of(owner)), dy,
-                          sums.weight(sum, k), true);
+              const MatrixView<const T> rows = rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner));
+              const Factor<T> dy = call.right(rows, right_factors.of(owner));
+              for (int64_t k = 0; k < orders; ++k) {
+                const auto zt = transposed<T>(call.matrix(z[k], s, b, e), transposed_buffers.of(owner));
+                matmul(call.left(zt, left_factors.of(owner)), dy, sums.weight(sum, k), true);
+              }
             });
           });
     if (!dx && !sums.need_values && !sums.need_bias) return;
@@ -121,7 +123,8 @@ struct Backward {
           parts(begin, end, [&](int64_t s, int64_t sample, int64_t owner, int64_t sum, int64_t b, int64_t e) {
             const MatrixView<const T> dy = rows_of(dy_of(sample), cout, b, e, rows_buffers.of(owner));
             add_to_bias(dy, sum);
-            for (int64_t k = 0; k < orders; ++k) matmul<T>(dy, theta_transposed(k), call.matrix(a[k], s, b, e));
+            const Factor<T> left = call.left(dy, left_factors.of(owner));
+            for (int64_t k = 0; k < orders; ++k) matmul(left, thetas_transposed[k], call.matrix(a[k], s, b, e));
           });
         },
         [&](const OrderRows<T>& a, int64_t begin, int64_t end) {
@@ -163,8 +166,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     Scratch<T> rows_buffers = call.buffers(arena, chunks, on_cin ? cout : cin);
     Scratch<T> transposed_buffers = call.buffers(arena, chunks, cin);
     Scratch<T> sum_memory(arena, chunks.sums(), dweight.numel() + dbias.numel() + dvalues.numel());
-    Scratch<T> thetas_transposed(arena, 1, orders * cin * cout);
-    call.transpose_weights(thetas_transposed.of(0));
+    Scratch<T> transposed_weights(arena, 1, orders * cin * cout);
+    Scratch<BFloat16> rounded_weights = call.rounding(arena, orders, cout, cin);
+    Scratch<BFloat16> left_factors = call.rounding(arena, chunks.threads, chunks.part, std::max(cin, cout));
+    Scratch<BFloat16> right_factors = call.rounding(arena, chunks.threads, chunks.part, cout);
+    call.transpose_weights(transposed_weights.of(0));
+    const std::vector<Factor<T>> thetas_transposed = call.weights(transposed_weights.of(0), cout, cin, rounded_weights);
     std::vector<T> total(sum_memory.size, T(0));
     if (batch > 0) std::fill_n(sum_memory.of(0), chunks.sums() * sum_memory.size, T(0));
     const Sums<T> sums{sum_memory.of(0), sum_memory.size, dweight.numel(), dbias.numel(), cin, cout,
@@ -173,10 +180,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
                                grad.const_data_ptr<S>(),
                                x.const_data_ptr<S>(),
                                need_x ? dx.mutable_data_ptr<S>() : nullptr,
-                               thetas_transposed.of(0),
+                               thetas_transposed,
                                sums,
                                rows_buffers,
-                               transposed_buffers};
+                               transposed_buffers,
+                               left_factors,
+                               right_factors};
 
     chunks.for_each([&](const Chunk& chunk) {
       T *const work = workspaces.of(chunk.worker), *const adjoint = adjoints.of(chunk.worker);

@@ -85,6 +85,7 @@ struct ChebyshevCall {
   Csr<T> laplacian;
   int64_t batch, vertices, orders, cin, cout;
   bool in_place;    // rows of tensors are those of matrices: in the order of the Laplacian, and stored as T
+  bool tiles;       // matrix products take their factors rounded to bfloat16
   const S* weight;  // (R, Cin, Cout)
 
   ChebyshevCall(const Tensor& x, const Tensor& w, const Tensor& rows, const Tensor& col, const Tensor& values)
@@ -96,6 +97,7 @@ struct ChebyshevCall {
         cin(w.size(1)),
         cout(w.size(2)),
         in_place(std::is_same_v<S, T> && laplacian.in_order(vertices)),
+        tiles(std::is_same_v<S, BFloat16> && std::min(cin, cout) >= kTileColumns && has_tiles()),
         weight(w.const_data_ptr<S>()) {}
 
   // Rows of a matrix product: few enough for what one product leaves in cache for the next, and enough for full speed.
@@ -149,6 +151,20 @@ struct ChebyshevCall {
     return p.rows_in(memory);
   }
 
+  // Memory to round up to `rows` of `columns` in, for a factor of either side.
+  Scratch<BFloat16> rounding(Arena& arena, int64_t owners, int64_t rows, int64_t columns) const {
+    return {arena, owners, tiles ? even(rows) * even(columns) : 0};
+  }
+  Factor<T> left(const MatrixView<const T>& a, BFloat16* memory) const { return rounded(a, memory, round_left); }
+  Factor<T> right(const MatrixView<const T>& b, BFloat16* memory) const { return rounded(b, memory, round_right); }
+  // A matrix of weights for each order, as right factors.
+  std::vector<Factor<T>> weights(const T* matrices, int64_t rows, int64_t columns, Scratch<BFloat16>& memory) const {
+    std::vector<Factor<T>> factors;
+    for (int64_t k = 0; k < orders; ++k, matrices += rows * columns)
+      factors.push_back(right({matrices, rows, columns, columns}, memory.of(k)));
+    return factors;
+  }
+
   // Numbers in the type of the arithmetic: where they are, or else their copies in `memory`.
   static const T* arithmetic(const S* from, int64_t count, T* memory) {
     if constexpr (std::is_same_v<S, T>) {
@@ -200,6 +216,17 @@ struct ChebyshevCall {
       for (int64_t row = begin; row < end; ++row)
         std::copy_n(from.data + (row - begin) * from.stride, channels, sample + laplacian.rows[row].vertex * channels);
     }
+  }
+
+ private:
+  template <class Round>
+  Factor<T> rounded(const MatrixView<const T>& m, BFloat16* memory, const Round& round) const {
+    if constexpr (std::is_same_v<S, BFloat16>)
+      if (tiles) {
+        round(m.data, m.stride, m.rows, m.columns, memory);
+        return {m, memory};
+      }
+    return {m};
   }
 };
 

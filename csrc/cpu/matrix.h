@@ -2,6 +2,7 @@
 #pragma once
 #include "../torch_api.h"
 #include "sparse_rows.h"
+#include "tiles.h"
 
 // oneDNN's product of small matrices, c = a b or c += a b, as the framework's own CPU kernels call it
 // (ATen/native/CPUBlas.h). It takes strided rows as they are, where a BLAS copies both operands into its own format:
@@ -30,13 +31,24 @@ struct MatrixView {
   }
 };
 
-// out = a b, or out += a b.
+// A factor of a product, and where tiles multiply, its numbers as they take them.
 template <class T>
-void matmul(const MatrixView<const T>& a, const MatrixView<const T>& b, const MatrixView<T>& out, bool add = false) {
-  if constexpr (std::is_same_v<T, float>)
+struct Factor {
+  MatrixView<const T> matrix;
+  const BFloat16* rounded = nullptr;
+};
+
+// out = a b, or out += a b; both factors are rounded, or none.
+template <class T>
+void matmul(const Factor<T>& left, const Factor<T>& right, const MatrixView<T>& out, bool add = false) {
+  const MatrixView<const T>&a = left.matrix, &b = right.matrix;
+  if constexpr (std::is_same_v<T, float>) {
+    if (left.rounded)
+      return multiply_tiles(left.rounded, right.rounded, out.rows, out.columns, a.columns, out.data, out.stride, add);
     if (at::native::cpublas::brgemm && out.rows > 0 && out.columns > 0 && a.columns > 0)
       return at::native::cpublas::brgemm(out.rows, out.columns, a.columns, a.stride, b.stride, out.stride, add, a.data,
                                          b.data, out.data, false);
+  }
   using torch::stable::detail::from;
   StableIValue stack[] = {from(a.tensor()), from(b.tensor())};
   call_operator("aten::mm", "", stack);

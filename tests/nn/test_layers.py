@@ -83,7 +83,7 @@ def test_no_layer_copies_the_signal_to_another_layout(graph):
         gnn.BasicBlock(12, 4, gnn.ChebConv, 3, graph=graph),
     )
     pool, x = gnn.GlobalPool("max"), torch.randn(2, 144, 3).transpose(1, 2).requires_grad_()
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as events:
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True, acc_events=True) as events:
         y = layers(x)
         assert is_vertex_major(y)
         pool(y).backward(torch.randn(2, 4))

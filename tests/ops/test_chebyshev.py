@@ -37,8 +37,9 @@ def values_dtype(dtype):
 
 
 # batch, vertices, Cin, Cout, R: both evaluations, both backward forms, widths off every vector length, order one,
-# batches below, at and beyond the number of threads. Rows of more than 8192 vertices are reordered and pass through the
-# orders in blocks, which the workspace of a worker does not hold all at once.
+# batches below, at and beyond the number of threads; 32 columns and more, which tiles multiply in bfloat16 where the
+# processor has them. Rows of more than 8192 vertices are reordered and pass through the orders in blocks, which the
+# workspace of a worker does not hold all at once.
 CASES = [
     (2, 9000, 3, 5, 4),
     (2, 9000, 6, 2, 5),
@@ -56,6 +57,10 @@ CASES = [
     (0, 7, 3, 2, 3),
     (2, 1, 3, 5, 3),
     (2, 300, 130, 40, 3),
+    (3, 301, 33, 35, 3),
+    (5, 301, 33, 101, 4),
+    (1, 301, 128, 64, 4),
+    (2, 1, 32, 33, 3),
 ]
 
 
@@ -205,6 +210,38 @@ def test_non_contiguous_input_gives_the_same_bits():
     bias = torch.randn(16)[::2]
     spread = ops.Csr(*(torch.stack([t, torch.zeros_like(t)], -1)[..., 0] for t in laplacian))
     assert torch.equal(ops.chebyshev(x, weight, spread, bias), ops.chebyshev(x, weight, laplacian, bias.contiguous()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_stays_so(dtype, value):
+    laplacian = ring(12, values_dtype(dtype))
+    x, weight = torch.ones(1, 12, 40, dtype=dtype), torch.ones(1, 40, 36, dtype=dtype)
+    x[0, 3, 7] = value
+    y = ops.chebyshev(x, weight, laplacian)
+    expected = torch.full_like(y, 40)
+    expected[0, 3] = value
+    torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_nan_of_any_bits_stays_nan():
+    laplacian = ring(12)
+    laplacian = laplacian._replace(values=torch.full(laplacian.values.shape, -1, dtype=torch.int32).view(torch.float32))
+    x, weight = torch.ones(1, 12, 36, dtype=torch.bfloat16), torch.ones(2, 36, 40, dtype=torch.bfloat16)
+    assert ops.chebyshev(x, weight, laplacian).isnan().all()
+
+
+def test_bfloat16_is_rounded_to_nearest():
+    a = 1 - 0.3 * 2**-8  # next to it are 1 - 2**-8 and 1
+    laplacian = ops.csr(torch.tensor([[0, a], [a, 0]]).to_sparse_csr())
+    x, weight = torch.ones(1, 2, 36, dtype=torch.bfloat16), torch.zeros(2, 36, 40, dtype=torch.bfloat16)
+    weight[1] = 1
+    inputs = [x.requires_grad_(), weight.requires_grad_()]
+    y = ops.chebyshev(x, weight, laplacian)
+    dx, dweight = torch.autograd.grad(y, inputs, torch.ones_like(y))
+    assert (y == 36).all()
+    assert (dx == 40).all()
+    assert (dweight == 2).all()
 
 
 def test_isolated_vertices_take_part_by_themselves_only():
