@@ -64,12 +64,17 @@ inline Words rounded(const float* from, int64_t count) {
 }  // namespace
 
 void round_left(const float* from, int64_t stride, int64_t rows, int64_t columns, BFloat16* to) {
+  if (stride == columns && columns == even(columns)) {  // without gaps: one long row
+    columns *= rows;
+    rows = 1;
+  }
   for (int64_t row = 0; row < rows; ++row, from += stride, to += even(columns)) {
     int64_t c = 0;
     for (; c + N <= columns; c += N) {
       const Halves halves = __builtin_convertvector(rounded(from + c) >> 16, Halves);
       std::memcpy(to + c, &halves, sizeof halves);
     }
+    if (c == columns) continue;
     const Halves halves = __builtin_convertvector(rounded(from + c, columns - c) >> 16, Halves);
     std::memcpy(to + c, &halves, (even(columns) - c) * sizeof(BFloat16));
   }
@@ -84,6 +89,7 @@ void round_right(const float* from, int64_t stride, int64_t rows, int64_t column
       const Words words = rounded(from + c) >> 16 | (pair ? rounded(from + stride + c) & kUpper : Words{});
       std::memcpy(to + 2 * c, &words, sizeof words);
     }
+    if (c == columns) continue;
     const int64_t rest = columns - c;
     const Words words = rounded(from + c, rest) >> 16 | (pair ? rounded(from + stride + c, rest) & kUpper : Words{});
     std::memcpy(to + 2 * c, &words, 2 * rest * sizeof(BFloat16));
