@@ -56,15 +56,24 @@ def median_ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def peak_extra_memory(step: Step, device: str = "cpu") -> float:
-    """Bytes that one call holds at its peak beyond what is held before it."""
+    """Bytes that a call holds at its peak beyond what is held before it: the median of three calls.
+
+    On the CPU a call fills the gaps that others left in the heap, which are not the same every time.
+    """
     step()
     gc.collect()
-    if device == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - before
+    return statistics.median((_peak_on_gpu if device == "cuda" else _peak_of_process)(step) for _ in range(3))
+
+
+def _peak_on_gpu(step: Step) -> float:
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _peak_of_process(step: Step) -> float:
     ops.empty_cache()
     with suppress(OSError, AttributeError):  # hands freed pages back, so that the call has to ask for them again
         ctypes.CDLL("libc.so.6").malloc_trim(0)
