@@ -62,7 +62,8 @@ def peak_extra_memory(step: Step, device: str = "cpu") -> float:
     """
     step()
     gc.collect()
-    return statistics.median((_peak_on_gpu if device == "cuda" else _peak_of_process)(step) for _ in range(3))
+    peak = _peak_on_gpu if device == "cuda" else _peak_of_process
+    return statistics.median(peak(step) for _ in range(3))
 
 
 def _peak_on_gpu(step: Step) -> float:

@@ -84,19 +84,19 @@ def snap_(sqdist: Tensor) -> Tensor:
 
     Values belong together when they follow each other in ascending order without a larger gap.
     """
-    sample = sqdist[::64]
-    known = torch.unique(sample)
+    sample = sqdist[::64].sort().values
+    known = torch.unique_consecutive(sample)
     if 8 * len(known) < len(sample):
         return _snap_few_(sqdist, known)
     pieces: Iterable[slice | Tensor] = [slice(None)]
     if len(sqdist) > _PIECE:
-        pivots = sqdist[::64].sort().values[_PIECE // 64 :: _PIECE // 64].contiguous()
+        pivots = sample[_PIECE // 64 :: _PIECE // 64].contiguous()
         piece = torch.bucketize(sqdist, pivots, out_int32=True)
         pieces = ((piece == number).nonzero()[:, 0] for number in range(len(pivots) + 1))
     last, smallest = sqdist.new_tensor([-1.0]), sqdist.new_tensor([0.0])  # what the pieces before end with
     for members in pieces:
         ranked, rank = torch.unique(sqdist[members], return_inverse=True)
-        first = ranked > torch.cat([last, ranked[:-1]]) * (1 + _SNAP_TOLERANCE)
+        first = _first_of_groups(ranked, last)
         group = torch.cat([smallest, ranked[first]])[torch.cumsum(first, 0)]
         sqdist[members] = group[rank]
         last, smallest = torch.cat([last, ranked])[-1:], torch.cat([smallest, group])[-1:]
@@ -110,12 +110,15 @@ def _snap_few_(sqdist: Tensor, known: Tensor) -> Tensor:
     """
     missing = (piece[_floor(piece, known) != piece] for piece in sqdist.split(_PIECE))
     ranked = torch.unique(torch.cat([known, *missing]))
-    first = torch.ones_like(ranked, dtype=torch.bool)
-    first[1:] = ranked[1:] > ranked[:-1] * (1 + _SNAP_TOLERANCE)
-    smallest = ranked[first]
+    smallest = ranked[_first_of_groups(ranked, ranked.new_tensor([-1.0]))]
     for piece in sqdist.split(_PIECE):
         piece.copy_(_floor(piece, smallest))
     return sqdist
+
+
+def _first_of_groups(ranked: Tensor, last: Tensor) -> Tensor:
+    """Whether each value, in ascending order and after `last` (1,), is beyond the tolerance from the one before."""
+    return ranked > torch.cat([last, ranked[:-1]]) * (1 + _SNAP_TOLERANCE)
 
 
 def _floor(values: Tensor, ranked: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
 
     Returns:
         (B, V, Cout), dtype of `x`; sums run in float32 (float64 for float64). The T_k(L) x are rounded to the dtype of `x`
-        on a GPU, and for bfloat16 products of 32 columns and more on a processor with tiles for them (AMX). Differentiable
+        on a GPU and, in bfloat16 with Cin and Cout of at least 32, on a processor with tiles for it (AMX). Differentiable
         twice in x, weight, bias and the values of the Laplacian. Under autocast x, weight and bias are cast to its dtype.
 
     Raises:

@@ -1,6 +1,5 @@
 #include "tiles.h"
 
-#include <cstring>
 #include <string_view>
 
 #include "sparse_rows.h"
@@ -17,6 +16,7 @@ __attribute__((weak)) bool could_pack(torch::headeronly::ScalarType type);
 
 namespace cheblienet {
 
+// A level below AVX-512 that CHEBLIENET_SIMD asks for does without.
 bool has_tiles() {
   using namespace at::native::cpublas;
   return brgemm && brgemm_release && could_pack && could_pack(ScalarType::BFloat16) &&
@@ -30,7 +30,7 @@ void multiply_tiles(const BFloat16* a, const BFloat16* b, int64_t m, int64_t n, 
   at::native::cpublas::brgemm_release(true);
 }
 
-// A processor with tiles has AVX-512.
+// A processor with tiles has AVX-512; the compiler makes vectors of these loops.
 #if defined(__x86_64__)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw"))), apply_to = function)
@@ -38,62 +38,28 @@ void multiply_tiles(const BFloat16* a, const BFloat16* b, int64_t m, int64_t n, 
 #pragma GCC target("avx512f,avx512vl,avx512bw,prefer-vector-width=512")
 #endif
 #endif
-namespace {
-
-constexpr int N = 16;
-typedef float Floats __attribute__((vector_size(4 * N)));
-typedef uint32_t Words __attribute__((vector_size(4 * N)));
-typedef uint16_t Halves __attribute__((vector_size(2 * N)));
-
-// Rounded to nearest, ties to even, in the upper half; NaN stays NaN.
-inline Words rounded(const float* from) {
-  Floats value;
-  Words bits;
-  std::memcpy(&value, from, sizeof value);
-  std::memcpy(&bits, from, sizeof bits);
-  return value == value ? bits + 0x7fff + (bits >> 16 & 1) : bits | 0x400000;
-}
-
-// Fewer than N elements, and zeros.
-inline Words rounded(const float* from, int64_t count) {
-  float padded[N] = {};
-  std::memcpy(padded, from, count * sizeof(float));
-  return rounded(padded);
-}
-
-}  // namespace
-
-void round_left(const float* from, int64_t stride, int64_t rows, int64_t columns, BFloat16* to) {
+void round_left(const float* __restrict from, int64_t stride, int64_t rows, int64_t columns, BFloat16* __restrict to) {
   if (stride == columns && columns == even(columns)) {  // without gaps: one long row
     columns *= rows;
     rows = 1;
   }
   for (int64_t row = 0; row < rows; ++row, from += stride, to += even(columns)) {
-    int64_t c = 0;
-    for (; c + N <= columns; c += N) {
-      const Halves halves = __builtin_convertvector(rounded(from + c) >> 16, Halves);
-      std::memcpy(to + c, &halves, sizeof halves);
-    }
-    if (c == columns) continue;
-    const Halves halves = __builtin_convertvector(rounded(from + c, columns - c) >> 16, Halves);
-    std::memcpy(to + c, &halves, (even(columns) - c) * sizeof(BFloat16));
+    for (int64_t c = 0; c < columns; ++c) to[c] = BFloat16(from[c]);
+    if (columns < even(columns)) to[columns] = BFloat16(0.f);
   }
 }
 
-void round_right(const float* from, int64_t stride, int64_t rows, int64_t columns, BFloat16* to) {
-  constexpr Words kUpper = Words{} + 0xffff0000u;
+void round_right(const float* __restrict from, int64_t stride, int64_t rows, int64_t columns, BFloat16* __restrict to) {
   for (int64_t row = 0; row < rows; row += 2, from += 2 * stride, to += 2 * columns) {
-    const bool pair = row + 1 < rows;
-    int64_t c = 0;
-    for (; c + N <= columns; c += N) {
-      const Words words = rounded(from + c) >> 16 | (pair ? rounded(from + stride + c) & kUpper : Words{});
-      std::memcpy(to + 2 * c, &words, sizeof words);
+    const float* second = row + 1 < rows ? from + stride : nullptr;
+    for (int64_t c = 0; c < columns; ++c) {
+      to[2 * c] = BFloat16(from[c]);
+      to[2 * c + 1] = second ? BFloat16(second[c]) : BFloat16(0.f);
     }
-    if (c == columns) continue;
-    const int64_t rest = columns - c;
-    const Words words = rounded(from + c, rest) >> 16 | (pair ? rounded(from + stride + c, rest) & kUpper : Words{});
-    std::memcpy(to + 2 * c, &words, 2 * rest * sizeof(BFloat16));
   }
 }
 
 }  // namespace cheblienet
+#if defined(__x86_64__) && defined(__clang__)
+#pragma clang attribute pop
+#endif

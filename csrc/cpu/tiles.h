@@ -1,5 +1,5 @@
-// Products of matrices by a processor's tiles (AMX), operands in bfloat16 and sums in float32: several times as fast as
-// vectors of float32, from which they are rounded here. What a training step gains: docs/benchmarks.md.
+// Products of matrices by a processor's tiles (AMX): operands in bfloat16, rounded from float32, and sums in float32.
+// What a training step gains by them: docs/benchmarks.md.
 #pragma once
 #include <cstdint>
 
