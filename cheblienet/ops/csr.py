@@ -18,12 +18,14 @@ class Csr(NamedTuple):
 
     `rows` (V, 4) int32: the vertex of each row, the first and the last + 1 of its entries, and the largest column + 1 of
     this row and all before it, at least the row + 1; `col` (E,) int32: the row, not the vertex, of the column of each
-    entry; `values` (E,) floating point. Entries are sorted by row.
+    entry; `values` (E,) floating point. Entries are sorted by row. `tables`: what else the kernels of a GPU read, made
+    from `rows` and `col`; empty on the CPU.
     """
 
     rows: Tensor
     col: Tensor
     values: Tensor
+    tables: tuple[Tensor, ...] = ()
 
 
 def csr(matrix: Tensor) -> Csr:
