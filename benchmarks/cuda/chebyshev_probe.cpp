@@ -73,7 +73,8 @@ struct ProbeDevice {
 
   template <class S>
   void orders(OrdersCall<S> call) const {
-    const bool fits = on_tiles(call, shared_limit, [](uint32_t) { return resident_blocks; });
+    const bool fits =
+        on_tiles(call.shape, *call.laplacian, shared_limit, [](const TileShape&) { return resident_blocks; });
     const bool all = fits && call.shape.tiles * call.shape.splits <= resident_blocks;
     run_orders(
         call,
@@ -133,6 +134,31 @@ struct ProbeDevice {
            {contents(call.laplacian->rows), contents(call.laplacian->vertex), elements(call.left, count, read),
             elements(call.right, count, read), elements(call.gradient, call.laplacian->values.numel(), written),
             value(shape)});
+  }
+
+  template <class S>
+  bool dots_on_tiles(TileDotsCall<S>& call) const {
+    return steps != Steps::rows &&
+           on_tiles(call.shape, *call.dots.laplacian, shared_limit, [](const TileShape&) { return resident_blocks; });
+  }
+
+  template <class S>
+  void tile_dots(const TileDotsCall<S>& call) const {
+    const DotsShape& dots = call.dots.shape;
+    const Laplacian<accumulate_t<S>>& laplacian = *call.dots.laplacian;
+    const int64_t entries = laplacian.values.numel(), splits = call.shape.splits;
+    const int64_t count = (dots.samples * dots.vertices - 1) * dots.stride + dots.elements;
+    check_aligned(call.dots.left, dots.stride * int64_t(sizeof(S)));
+    check_aligned(call.dots.right, dots.stride * int64_t(sizeof(S)));
+    launch(instance<S>("tile_dots", laplacian.degree()), tile_launch(call.shape),
+           {elements(call.dots.left, count, read), elements(call.dots.right, count, read), contents(laplacian.rows),
+            contents(laplacian.tables[0]), contents(laplacian.tables[1]),
+            elements(call.shares, splits * entries, written), value(entries), value(call.shape)},
+           call.shape.shared_bytes());
+    const int32_t shares = static_cast<int32_t>(splits);
+    launch("add_shares<" + type_name<accumulate_t<S>>() + ">", {blocks_for(entries, kOperandsBlock), kOperandsBlock},
+           {elements(call.shares, splits * entries, read), elements(call.dots.gradient, entries, written),
+            value(entries), value(shares), value(dots.accumulate)});
   }
 
   template <class S>

@@ -3,7 +3,7 @@
 #include "barriers.h"
 #include "chebyshev_device.h"
 #include "chebyshev_operands.cuh"
-#include "chebyshev_tiles.cuh"
+#include "chebyshev_tile_dots.cuh"
 #include "device.cuh"
 #include "steps_choice.h"
 
@@ -38,13 +38,20 @@ struct CudaDevice {
   }
 
   template <class S>
-  static const void* tile_kernel(const OrdersCall<S>& call) {
+  static const void* tile_kernel(const Laplacian<accumulate_t<S>>& laplacian) {
     using T = typename device_type<S>::type;
-    return call.laplacian->degree() == 16 ? (const void*)tile_orders<T, 16> : (const void*)tile_orders<T, 32>;
+    return laplacian.degree() == 16 ? (const void*)tile_orders<T, 16> : (const void*)tile_orders<T, 32>;
+  }
+  template <class S>
+  static const void* dots_kernel(const Laplacian<accumulate_t<S>>& laplacian) {
+    using T = typename device_type<S>::type;
+    return laplacian.degree() == 16 ? (const void*)cheblienet::tile_dots<T, 16>
+                                    : (const void*)cheblienet::tile_dots<T, 32>;
   }
 
   // Blocks of a kernel that run at a time. Asked once: the answer does not change, and a captured stream must not wait.
-  int64_t resident_blocks(const void* kernel, uint32_t block, uint32_t shared) const {
+  int64_t resident_blocks(const void* kernel, const TileShape& shape) const {
+    const uint32_t block = tile_launch(shape).block, shared = shape.shared_bytes();
     static std::mutex mutex;
     static auto& known = *new std::map<std::tuple<int32_t, const void*, uint32_t, uint32_t>, int64_t>;
     const std::lock_guard<std::mutex> lock(mutex);
@@ -59,18 +66,21 @@ struct CudaDevice {
     return found->second;
   }
 
+  // Whether a kernel on tiles can run: fills in its shape, and how many of its blocks run at a time.
+  template <class V>
+  bool fits(TileShape& shape, const Laplacian<V>& laplacian, const void* (*kernel)(const Laplacian<V>&),
+            int64_t& resident) const {
+    return attribute(cudaDevAttrComputeCapabilityMajor) >= 8 &&
+           on_tiles(shape, laplacian, attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+                    [&](const TileShape& chosen) { return resident = resident_blocks(kernel(laplacian), chosen); });
+  }
+
   template <class S>
   void orders(OrdersCall<S> call) const {
     int64_t resident = 0;
-    const bool fits = attribute(cudaDevAttrComputeCapabilityMajor) >= 8 &&
-                      on_tiles(call, attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-                               [&](uint32_t shared) {
-                                 return resident =
-                                            resident_blocks(tile_kernel(call), tile_launch(call.shape).block, shared);
-                               }) &&
-                      resident > 0;
+    const bool tiled = fits(call.shape, *call.laplacian, &tile_kernel<S>, resident);
     run_orders(
-        call, fits ? choose(call, resident) : Steps::rows, [&](const StepCall<S>& some) { step(some); },
+        call, tiled ? choose(call, resident) : Steps::rows, [&](const StepCall<S>& some) { step(some); },
         [&](const OrdersCall<S>& some) { tiles(some); });
   }
 
@@ -141,7 +151,7 @@ struct CudaDevice {
     using Run = cudaError_t (*)(const void*, dim3, dim3, void**, size_t, cudaStream_t);  // of several overloads
     const Run run = waits ? Run(&cudaLaunchCooperativeKernel) : Run(&cudaLaunchKernel);
     STD_CUDA_CHECK(
-        run(tile_kernel(call), dim3(launch.grid), dim3(launch.block), arguments, shape.shared_bytes(), stream));
+        run(tile_kernel<S>(laplacian), dim3(launch.grid), dim3(launch.block), arguments, shape.shared_bytes(), stream));
   }
 
   template <class S>
@@ -151,6 +161,29 @@ struct CudaDevice {
     chebyshev_edge_dots<T><<<launch.grid, launch.block, 0, stream>>>(
         call.laplacian->span_data(), call.laplacian->vertex_data(), reinterpret_cast<const T*>(call.left),
         reinterpret_cast<const T*>(call.right), call.gradient, call.shape);
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+
+  template <class S>
+  bool dots_on_tiles(TileDotsCall<S>& call) const {
+    int64_t resident = 0;
+    return fixed_steps() != Steps::rows && fits(call.shape, *call.dots.laplacian, &dots_kernel<S>, resident);
+  }
+
+  template <class S>
+  void tile_dots(const TileDotsCall<S>& call) const {
+    const Launch launch = tile_launch(call.shape);
+    const Laplacian<accumulate_t<S>>& laplacian = *call.dots.laplacian;
+    const RowSpan* rows = laplacian.span_data();
+    const int32_t *slots = laplacian.slot_data(), *halo = laplacian.halo_data();
+    int64_t entries = laplacian.values.numel();
+    TileShape shape = call.shape;
+    const void *left = call.dots.left, *right = call.dots.right, *shares = call.shares;
+    void* arguments[] = {&left, &right, &rows, &slots, &halo, &shares, &entries, &shape};
+    STD_CUDA_CHECK(cudaLaunchKernel(dots_kernel<S>(laplacian), dim3(launch.grid), dim3(launch.block), arguments,
+                                    shape.shared_bytes(), stream));
+    add_shares<<<blocks_for(entries, kOperandsBlock), kOperandsBlock, 0, stream>>>(
+        call.shares, call.dots.gradient, entries, shape.splits, call.dots.shape.accumulate);
     STD_CUDA_KERNEL_LAUNCH_CHECK();
   }
 

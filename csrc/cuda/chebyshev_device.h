@@ -7,8 +7,8 @@
 // recurrence, two products, one that finishes. Operands that are not whole packs cost the forward one more launch.
 //
 // Nothing here names the CUDA runtime: `Device` launches the kernels of chebyshev*.cuh,
-//   vertices(rows, col, vertex, entries), orders<S>(OrdersCall), edge_dots<S>(DotsCall), prepare<S>(PrepareCall),
-//   finish<S>(FinishCall) and workspace_bytes(),
+//   vertices(rows, col, vertex, entries), orders<S>(OrdersCall), edge_dots<S>(DotsCall), dots_on_tiles<S> and
+//   tile_dots<S>(TileDotsCall), prepare<S>(PrepareCall), finish<S>(FinishCall) and workspace_bytes(),
 // and matrix products are the framework's, on the device of its tensors.
 #pragma once
 #include <vector>
@@ -257,14 +257,24 @@ struct DeviceChebyshev {
 
   void dots(const Tensor& adjoint, const Tensor& work, Tensor& dvalues, bool accumulate) const {
     const int64_t slot = work.size(3);
-    const DotsShape shape{vertices,
-                          static_cast<uint32_t>(orders * slot),
-                          static_cast<uint32_t>(work.size(0)),
-                          static_cast<uint32_t>(slot),
-                          static_cast<uint32_t>((orders - 1) * slot),
-                          accumulate};
-    device.edge_dots(DotsCall<S>{&laplacian, adjoint.const_data_ptr<S>() + slot, work.const_data_ptr<S>(),
-                                 dvalues.mutable_data_ptr<T>(), shape});
+    DotsCall<S> call{
+        &laplacian, adjoint.const_data_ptr<S>() + slot, work.const_data_ptr<S>(), dvalues.mutable_data_ptr<T>(), {}};
+    call.shape.vertices = vertices;
+    call.shape.stride = static_cast<uint32_t>(orders * slot);
+    call.shape.samples = static_cast<uint32_t>(work.size(0));
+    call.shape.slot = static_cast<uint32_t>(slot);
+    call.shape.elements = static_cast<uint32_t>((orders - 1) * slot);
+    call.shape.accumulate = accumulate;
+    TileDotsCall<S> tiled{call, nullptr, {}};
+    tiled.shape.vertices = vertices;
+    tiled.shape.orders = static_cast<int32_t>(orders);
+    tiled.shape.width = static_cast<int32_t>(slot);
+    tiled.shape.batch = static_cast<int32_t>(work.size(0));
+    tiled.shape.packs = static_cast<int32_t>((orders - 1) * slot / kPack);
+    if (!device.dots_on_tiles(tiled)) return device.edge_dots(call);
+    Tensor shares = new_empty(x, {tiled.shape.splits, dvalues.numel()}, scalar_type<T>());
+    tiled.shares = shares.mutable_data_ptr<T>();
+    device.tile_dots(tiled);
   }
 };
 

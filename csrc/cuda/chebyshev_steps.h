@@ -85,6 +85,14 @@ struct DotsCall {
   DotsShape shape;
 };
 
+// The same on tiles: `shares` (splits, E) are added up into the gradient.
+template <class S>
+struct TileDotsCall {
+  DotsCall<S> dots;
+  accumulate_t<S>* shares;
+  TileShape shape;
+};
+
 template <class S>
 struct PrepareCall {
   const S* weight;
@@ -153,17 +161,18 @@ inline std::optional<Steps> steps_by_name(const std::string& name) {
   return {};
 }
 
-// Fills in how a call runs on tiles: false where tables or shared memory do not allow it. `resident_blocks(shared
-// bytes)` tells how many blocks of its kernel the device can hold at a time.
-template <class S, class F>
-bool on_tiles(OrdersCall<S>& call, uint32_t shared_limit, const F& resident_blocks) {
-  if (!call.laplacian->has_tiles()) return false;
-  call.shape.tiles = static_cast<int32_t>(call.laplacian->tiles());
-  call.shape.tile_rows = static_cast<int32_t>(call.laplacian->tile_rows());
-  call.shape.plane = static_cast<int32_t>(call.laplacian->tables[1].size(1));
-  if (!choose_chunks(call.shape, shared_limit)) return false;
-  choose_splits(call.shape, resident_blocks(call.shape.shared_bytes()));
-  return true;
+// Fills in how kernels on tiles of `laplacian` run: false where tables or shared memory do not allow it.
+// `resident_blocks(shape)` tells how many blocks the device can hold at a time.
+template <class V, class F>
+bool on_tiles(TileShape& shape, const Laplacian<V>& laplacian, uint32_t shared_limit, const F& resident_blocks) {
+  if (!laplacian.has_tiles()) return false;
+  shape.tiles = static_cast<int32_t>(laplacian.tiles());
+  shape.tile_rows = static_cast<int32_t>(laplacian.tile_rows());
+  shape.plane = static_cast<int32_t>(laplacian.tables[1].size(1));
+  if (!choose_chunks(shape, shared_limit)) return false;
+  const int64_t resident = resident_blocks(shape);
+  choose_splits(shape, resident);
+  return resident > 0;
 }
 
 // Runs a call by one implementation: step(StepCall), or tiles(OrdersCall) with one or more orders.

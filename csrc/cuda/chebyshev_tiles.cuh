@@ -55,11 +55,27 @@ __device__ __forceinline__ void wait_for_blocks(uint32_t* barrier, uint32_t all)
 struct TileMemory {
   uint4* stages;
   int32_t *vertex, *own, *halo;
+  int32_t plane;
 
-  __device__ __forceinline__ TileMemory(uint4* shared, const TileShape& s) : stages(shared) {
+  __device__ __forceinline__ TileMemory(uint4* shared, const TileShape& s) : stages(shared), plane(s.plane) {
     vertex = reinterpret_cast<int32_t*>(shared + 2 * s.stage_slots());
     own = vertex + s.tile_rows;
     halo = own + s.tile_rows;
+  }
+
+  // The vertices of slots, and of the rows, one of which may be this thread's.
+  __device__ __forceinline__ void load_vertices(const int32_t* from, int tile, const RowSpan& span,
+                                                bool has_row) const {
+    if (has_row) vertex[threadIdx.x] = span.vertex;
+    for (int h = threadIdx.x; h < plane; h += blockDim.x) halo[h] = from[int64_t(tile) * plane + h];
+  }
+
+  // The last slot of every plane holds zeros.
+  __device__ __forceinline__ void clear_zeros(const TileShape& s) const {
+    const int packs = 1 << s.pack_bits;
+    for (int i = threadIdx.x; i < 2 * packs; i += blockDim.x)
+      stages[(i >> s.pack_bits) * s.stage_slots() + (i & (packs - 1)) * s.plane_slots() + plane - 1] =
+          make_uint4(0, 0, 0, 0);
   }
 };
 
@@ -129,17 +145,12 @@ __global__ void __launch_bounds__(kTileThreads)
   if (thread < count) span = rows[first_row + thread];
   const int32_t* const mine = slots + int64_t(tile) * (D / 2 + 1) * s.tile_rows + thread;
   const TileEntries<Acc, D> entries(span, values, thread < count ? mine : nullptr, s.tile_rows);
-  if (thread < count) {
-    memory.vertex[thread] = span.vertex;
-    memory.own[thread] = mine[D / 2 * s.tile_rows];
-  }
-  for (int h = thread; h < s.plane; h += blockDim.x) memory.halo[h] = halo[int64_t(tile) * s.plane + h];
-  const int packs = 1 << s.pack_bits;  // of a chunk
-  for (int i = thread; i < 2 * packs; i += blockDim.x)
-    memory.stages[(i >> s.pack_bits) * s.stage_slots() + (i & (packs - 1)) * s.plane_slots() + s.plane - 1] =
-        make_uint4(0, 0, 0, 0);
+  if (thread < count) memory.own[thread] = mine[D / 2 * s.tile_rows];
+  memory.load_vertices(halo, tile, span, thread < count);
+  memory.clear_zeros(s);
   __syncthreads();
 
+  const int packs = 1 << s.pack_bits;  // of a chunk
   const bool down = s.from > s.to;
   const int pack = thread & (packs - 1), begin = thread >> s.pack_bits, step = blockDim.x >> s.pack_bits;
   const int items = s.batch * s.chunks;
