@@ -1,5 +1,6 @@
 """The sparse matrix that the operators take: plain tensors, which compile and export without special cases."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -72,10 +73,12 @@ def order_rows(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tens
     """What the operator computes, in operations of the framework, which run on any device."""
     count = rowptr.diff()[order]
     end = torch.cumsum(count, 0)
-    entry = torch.repeat_interleave(rowptr[order] - (end - count), count) + torch.arange(len(col), device=col.device)
+    # Told its length, the framework does not wait for the device to learn it.
+    spread = functools.partial(torch.repeat_interleave, repeats=count, output_size=len(col))
+    entry = spread(rowptr[order] - (end - count)) + torch.arange(len(col), device=col.device)
     number = torch.arange(len(order), device=order.device)
     column = torch.empty_like(order).scatter_(0, order, number)[col[entry]]
-    farthest = number.scatter_reduce(0, torch.repeat_interleave(number, count), column, "amax")
+    farthest = number.scatter_reduce(0, spread(number), column, "amax")
     reach = torch.cummax(farthest, 0).values + 1
     return torch.stack([order, end - count, end, reach], 1).int(), column.int(), entry
 
