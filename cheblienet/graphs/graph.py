@@ -14,8 +14,8 @@ from ..ops.csr import csr_from_rows
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
 from .edges import Edges, reverse_edges
-from .held import Held
-from .laplacian import degrees, laplacian_rows, row_pointers
+from .held import Held, full_device
+from .laplacian import degrees, laplacian_rows
 
 
 class Graph:
@@ -137,9 +137,8 @@ class Graph:
     def is_connected(self) -> bool:
         """Whether edges of positive weight join every two vertices."""
         weighted = self.edge_weight > 0
-        source, target = self.edge_index[:, weighted].numpy()
-        shape = (self._num_vertices, self._num_vertices)
-        matrix = scipy.sparse.coo_array((self.edge_weight[weighted].numpy(), (source, target)), shape=shape)
+        index, weight = self.edge_index[:, weighted].numpy(), self.edge_weight[weighted].numpy()
+        matrix = scipy.sparse.coo_array((weight, tuple(index)), shape=(self._num_vertices, self._num_vertices))
         return bool(connected_components(matrix, directed=False, return_labels=False) == 1)
 
     @property
@@ -196,7 +195,7 @@ class Graph:
         """
         if not dtype.is_floating_point:
             raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
-        key = (bool(rescale), _device(device), dtype)
+        key = (bool(rescale), full_device(device), dtype)
         if key not in self._laplacians:
             rowptr, col, values = self._laplacian_rows(rescale, device)
             shape = (self._num_vertices, self._num_vertices)
@@ -207,7 +206,7 @@ class Graph:
 
     def laplacian_csr(self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> ops.Csr:
         """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
-        key = (_device(device), dtype)
+        key = (full_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
             self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype), self._row_order(key[0]))
@@ -274,8 +273,7 @@ class Graph:
         signals = x.reshape(-1, self._num_vertices)
         y = spectral.apply_polynomial(coefficients, laplacian, signals.T).T
         # The zero row of an isolated vertex stands for the eigenvalue 0, not for the middle of the spectrum.
-        edges = self._edges.made
-        isolated = (degrees(edges, row_pointers(edges.edge_index[0], self._num_vertices)) == 0).to(x.device)
+        isolated = (degrees(self._edges.made, self._num_vertices) == 0).to(x.device)
         at_zero = torch.as_tensor(kernel(torch.zeros(1, dtype=torch.float64))).to(x)
         return torch.where(isolated, at_zero * signals, y).reshape(x.shape)
 
@@ -292,13 +290,5 @@ class Graph:
     def _laplacian_rows(self, rescale: bool, device: torch.device | str | None) -> tuple[Tensor, Tensor, Tensor]:
         """Assembled where they are used."""
         scale = 2 / self.lambda_max if rescale else 1.0
-        edges = self._edges.on(_device(device))
+        edges = self._edges.on(full_device(device))
         return laplacian_rows(edges, self._num_vertices, scale, scale - 1 if rescale else 1.0)
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    """The device by its full name: "cuda" and "cuda:0" are one place and share one copy."""
-    device = torch.device("cpu" if device is None else device)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device

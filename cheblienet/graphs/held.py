@@ -39,3 +39,11 @@ class Held(Generic[T]):
     def __getstate__(self) -> dict[str, Any]:
         # A pickle may open without the device.
         return {"made": self.on_cpu, "_on_cpu": self.on_cpu}
+
+
+def full_device(device: torch.device | str | None) -> torch.device:
+    """The device by its full name: "cuda" and "cuda:0" are one place and share one copy."""
+    device = torch.device("cpu" if device is None else device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_floating, check_integer, check_sigmas, check_tensor
+from .._checks import check_choice, check_floating, check_integer, check_tensor
 from ..groups import R2, S2, SE2, SO3, Group
-from .edges import KERNELS, Edges, neighbor_edges
+from .checks import checked_parameters
+from .edges import Edges, neighbor_edges
 from .graph import Graph
 from .held import Held
 from .order import spatial_order
@@ -55,9 +56,8 @@ class GEGraph(Graph):
         # Coordinates are made at the first request, as elements on a GPU come from there.
         if name not in self.vertex_attributes:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        values = self.elements[:, self.vertex_attributes.index(name)].float()
-        setattr(self, name, values)
-        return values
+        self.__dict__[name] = self.elements[:, self.vertex_attributes.index(name)].float()
+        return self.__dict__[name]
 
     @property
     def elements(self) -> Tensor:
@@ -81,7 +81,7 @@ class GEGraph(Graph):
         Args:
             group: one of `cheblienet.groups.GROUPS`.
             elements: (V, d) floating point, the coordinates of the group (angles in radians). The edges are found on
-                their device if that is a GPU, and stay there as with `device="cuda"` of `SE2GEGraph`.
+                their device if that is a GPU, and stay there until an attribute is read, which is on the CPU.
             sigmas: the three positive coefficients of the metric.
             K: the largest number of neighbours of a vertex, 1 <= K < V.
             kernel: "gaussian", "laplace", "cauchy" or "rectangular".
@@ -95,8 +95,8 @@ class GEGraph(Graph):
         if not isinstance(group, Group):
             raise TypeError(f"{name}: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
         elements = check_floating(f"{name}: elements", check_tensor(f"{name}: elements", elements, "(V, d)", 2))
-        elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64)
-        metric, K, kernel = _checked_parameters(name, group, len(elements), sigmas, K, kernel)
+        elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64, copy=True)
+        metric, K, kernel = checked_parameters(name, group, len(elements), sigmas, K, kernel)
         if centroid is not None:
             centroid = check_integer(f"{name}: centroid", centroid, 0, len(elements) - 1)
         full_size = (len(elements), 1)
@@ -180,7 +180,7 @@ class _SampledGraph(GEGraph):
     ) -> None:
         group, full_size = self._group, self._checked_size(size)
         elements = group.uniform_sampling(*full_size[: len(self._axes)], device=device)
-        metric, K, kernel = _checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
+        metric, K, kernel = checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
         centroid = _centroid(full_size)
         build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid, progress)
         if path_to_graph is None:
@@ -213,8 +213,7 @@ class R2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. Edges stay there for Laplacians of this device, and are copied to
-            the CPU once an attribute is read.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -236,8 +235,7 @@ class SE2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. Edges stay there for Laplacians of this device, and are copied to
-            the CPU once an attribute is read.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -259,8 +257,7 @@ class S2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. Edges stay there for Laplacians of this device, and are copied to
-            the CPU once an attribute is read.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -282,8 +279,7 @@ class SO3GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. Edges stay there for Laplacians of this device, and are copied to
-            the CPU once an attribute is read.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -302,16 +298,3 @@ def _centroid(size: tuple[int, ...]) -> int:
         return 0
     nx, ny, ntheta = size
     return nx // 2 + ny // 2 * nx + ntheta // 2 * nx * ny
-
-
-def _checked_parameters(
-    name: str, group: Group, num_vertices: int, sigmas: object, K: object, kernel: object
-) -> tuple[tuple[float, float, float], int, str]:
-    metric = check_sigmas(f"{name}: sigmas", sigmas)
-    if group.name == "s2" and metric[0] != metric[1]:
-        raise ValueError(
-            f"{name}: sigmas: expected sigma_1 = sigma_2, got {metric}: the sphere has no invariant direction field, "
-            "so an anisotropic metric on it is neither symmetric nor invariant; SO3GEGraph is the anisotropic graph"
-        )
-    K = check_integer(f"{name}: K", K, 1, num_vertices - 1)
-    return metric, K, check_choice(f"{name}: kernel", kernel, KERNELS)
