@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from cheblienet.graphs import GEGraph, Graph, R2GEGraph, RandomSubGraph, S2GEGraph, SE2GEGraph, SO3GEGraph, laplacian
-from cheblienet.graphs.edges import Edges
+from cheblienet.graphs import (
+    GEGraph,
+    Graph,
+    R2GEGraph,
+    RandomSubGraph,
+    S2GEGraph,
+    SE2GEGraph,
+    SO3GEGraph,
+    edges,
+    laplacian,
+)
 from cheblienet.groups import GROUPS, SE2, sample
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -54,7 +63,8 @@ def inner(*tensors):
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_edges_stay_where_they_were_found(name):
+def test_edges_stay_where_they_were_found(name, monkeypatch):
+    monkeypatch.setattr(edges, "_PIECE", 1000)  # for the CPU alone
     expected = GRAPHS[name]("cpu")
     with counted() as counts:
         graph = GRAPHS[name](DEVICE)
@@ -148,15 +158,15 @@ def test_degrees_have_the_same_bits_everywhere():
     counts = torch.randint(0, 40, (200,))
     source = torch.repeat_interleave(torch.arange(200), counts)
     weight = 10.0 ** torch.empty(len(source)).uniform_(-20, 20)  # so that the order of a sum matters
-    edges = Edges(torch.stack([source, source]), weight, weight)
+    given = edges.Edges(torch.stack([source, source]), weight, weight)
     assert torch.equal(laplacian.row_pointers(source, 200).diff(), counts)
     one_by_one = torch.zeros(200, dtype=torch.float64)
     for vertex, value in zip(source, weight.double(), strict=True):
         one_by_one[vertex] += value
-    assert torch.equal(laplacian.degrees(edges, 200), one_by_one)
+    assert torch.equal(laplacian.degrees(given, 200), one_by_one)
     with counted():
-        (elsewhere,) = inner(laplacian.degrees(edges.to(DEVICE), 200))
-        (empty,) = inner(laplacian.degrees(Edges(*(tensor[..., :0] for tensor in edges)).to(DEVICE), 2))
+        (elsewhere,) = inner(laplacian.degrees(given.to(DEVICE), 200))
+        (empty,) = inner(laplacian.degrees(edges.Edges(*(tensor[..., :0] for tensor in given)).to(DEVICE), 2))
     assert torch.equal(elsewhere, one_by_one)
     assert empty.tolist() == [0, 0]
 
@@ -167,3 +177,21 @@ def test_samplings_have_the_same_bits_everywhere(name):
     with counted():
         (elements,) = inner(GROUPS[name].uniform_sampling(*size, device=DEVICE))
     assert torch.equal(elements, GROUPS[name].uniform_sampling(*size))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_gpu_gives_the_same_bits_every_time(name):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA GPU here")
+    graphs = []
+    torch.use_deterministic_algorithms(True)  # raises where an operation is not deterministic
+    try:
+        for _ in range(2):
+            graphs.append(GRAPHS[name]("cuda"))
+            graphs[-1].laplacian_csr("cuda")
+            graphs[-1].get_laplacian(False, "cuda")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    first, second = ([*g.laplacian_csr("cuda")[:3], g.get_laplacian(False, "cuda").values()] for g in graphs)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    torch.testing.assert_close(first[3].cpu(), GRAPHS[name]("cpu").get_laplacian(False).values())
