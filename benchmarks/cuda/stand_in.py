@@ -111,7 +111,7 @@ class _Mode(TorchDispatchMode):
                 self._copy(source, target)
                 return args[0] if name == "aten::copy_" else StandIn(result) if target else result
         if on_device or any(isinstance(tensor, StandIn) for tensor in tensors):
-            self._run(func, args, tensors, result)
+            self._run(func, kwargs, tensors, result)
         elif not func.is_view:
             self.counts.on_host += _bytes([*tensors, *tree_leaves(result)])
         if "out" in kwargs:
@@ -124,13 +124,13 @@ class _Mode(TorchDispatchMode):
         self.counts.copies["to" if to_device else "from"].append(_bytes([source]))
         self.counts.waits += 1
 
-    def _run(self, func: Any, args: Any, tensors: list[Tensor], result: Any) -> None:
+    def _run(self, func: Any, kwargs: Any, tensors: list[Tensor], result: Any) -> None:
         name, counts = func._schema.name, self.counts
         foreign = [tensor for tensor in tensors if not isinstance(tensor, StandIn) and tensor.ndim]
         if foreign:
             raise RuntimeError(f"{func}: expected tensors on {DEVICE}, got one on the CPU, {tuple(foreign[0].shape)}")
         masks = [tensor for tensor in tensors if tensor.dtype == torch.bool] if name in _INDEXING else []
-        unsized = name == "aten::repeat_interleave" and result.numel() and tree_leaves(args)[-1] is None
+        unsized = name == "aten::repeat_interleave" and kwargs.get("output_size") is None
         counts.waits += name in _WAITING or bool(masks) or unsized
         if func.is_view or name.startswith(("aten::empty", "aten::new_empty", "aten::_local_scalar")):
             return
