@@ -82,15 +82,24 @@ def breadth_first(rowptr: Tensor, col: Tensor) -> Tensor:
 
 
 def order_rows(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the operator computes, in operations of the framework, which run on any device."""
+    """What the operator computes, in operations of the framework, which run on any device and wait for none."""
     count = rowptr.diff()[order]
     end = torch.cumsum(count, 0)
-    entry = torch.repeat_interleave(rowptr[order] - (end - count), count) + torch.arange(len(col), device=col.device)
+    first = torch.repeat_interleave(rowptr[order] - (end - count), count, output_size=len(col))
+    entry = first + torch.arange(len(col), device=col.device)
     number = torch.arange(len(order), device=order.device)
     column = torch.empty_like(order).scatter_(0, order, number)[col[entry]]
-    farthest = number.scatter_reduce(0, torch.repeat_interleave(number, count), column, "amax")
-    reach = torch.cummax(farthest, 0).values + 1
+    farthest = _running_maximum(torch.nn.functional.pad(column, (1, 0), value=-1))[end]
+    reach = torch.maximum(farthest, number) + 1
     return torch.stack([order, end - count, end, reach], 1).int(), column.int(), entry
+
+
+def _running_maximum(values: Tensor) -> Tensor:
+    """The largest of each value (n,) and all before it. A GPU scans a vector in one block, but rows of a matrix in many."""
+    rows = torch.nn.functional.pad(values, (0, -len(values) % 1024)).view(-1, 1024).cummax(1).values
+    before = rows[:-1, -1:].cummax(0).values
+    rows[1:] = torch.maximum(rows[1:], before)
+    return rows.flatten()
 
 
 torch.library.impl("cheblienet::order_rows", "CUDA", order_rows)
