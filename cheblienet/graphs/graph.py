@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import ops
 from .._checks import check_integer
-from ..ops.csr import csr_from_rows
+from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
 from .edges import Edges, reverse_edges
@@ -38,6 +38,7 @@ class Graph:
 
     vertex_attributes: tuple[str, ...] = ()
     _lambda_max: float | str = 2.0
+    _stays = True  # whether its edges are there for more than a step
 
     def __init__(
         self,
@@ -204,13 +205,21 @@ class Graph:
             )
         return self._laplacians[key]
 
-    def laplacian_csr(self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> ops.Csr:
-        """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
+    def laplacian_csr(
+        self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32, *, tiles: bool = False
+    ) -> ops.Csr:
+        """The rescaled Laplacian as the operators take it; one copy per device and dtype.
+
+        On a GPU, `tiles` adds the tables by which it convolves faster, as layers ask for: about a second of the CPU for a
+        million vertices, once. A sub-graph that is drawn anew at every step goes without.
+        """
         key = (full_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
             order, for_gpu = self._row_order(key[0]), key[0].type == "cuda"
             self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype), order, for_gpu=for_gpu)
+        if tiles and self._stays and len(self._csrs[key].tables) == 1:
+            self._csrs[key] = with_tiles(self._csrs[key])
         return self._csrs[key]
 
     def get_eigen_space(self, norm: bool = False, k: int | None = None) -> tuple[Tensor, Tensor]:

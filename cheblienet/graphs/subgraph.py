@@ -47,6 +47,7 @@ class RandomSubGraph(Graph):
         parent = self.graph
         self._set_vertices(parent.vertex_index)
         self._set_edges(parent._edges, parent.num_vertices)
+        self._stays = parent._stays
         if self._lambda_max == parent._lambda_max:  # the same results: one copy serves both
             self._laplacians, self._csrs, self._eigen_spaces = parent._laplacians, parent._csrs, parent._eigen_spaces
 
@@ -64,6 +65,7 @@ class RandomSubGraph(Graph):
         kept = pair[arrival.topk(count, largest=False, sorted=False).indices]
         mask = torch.zeros(self.num_edges, dtype=torch.bool)
         mask[kept] = mask[reverse_edges(index, self.num_vertices)[kept]] = True
+        self._stays = False
         self._set_edges(Held(Edges(index[:, mask], self.edge_sqdist[mask], weight[mask])), self.num_vertices)
 
     def vertices_sampling(self, rate: float) -> None:
@@ -81,6 +83,7 @@ class RandomSubGraph(Graph):
         index = renumbered[self.edge_index]
         mask = (index >= 0).all(0)
         self._set_vertices(self.sub_vertex_index[vertices])
+        self._stays = False
         self._set_edges(Held(Edges(index[:, mask], self.edge_sqdist[mask], self.edge_weight[mask])), count)
 
     def _set_vertices(self, sub_vertex_index: Tensor) -> None:

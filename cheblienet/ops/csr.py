@@ -49,25 +49,27 @@ def csr_from_rows(
     breadth-first order of the pattern, in which neighbours are near whatever the numbers of the vertices: what one row reads
     is in cache for the next. It is found on the CPU.
 
-    `for_gpu` adds what a GPU's kernels read beside: the vertices of columns and, where an order is given, tables of tiles,
-    which are also made on the CPU; rows of a tile are then in ascending order of their vertices.
+    `for_gpu` adds the vertices of columns to the tables, which all kernels of a GPU read, and puts the rows of each tile in
+    ascending order of their vertices; see `tiles`.
 
     Raises ValueError for 2^31 entries or more.
     """
-    num_vertices, tiled = len(rowptr) - 1, order is not None
+    num_vertices = len(rowptr) - 1
     if len(col) >= 2**31:
         raise ValueError(f"csr: expected less than 2^31 entries, got {len(col)}")
     if order is None and num_vertices > _IN_CACHE:
         order = breadth_first(rowptr, col).to(col.device)
     elif order is None:
         order = torch.arange(num_vertices, device=col.device)
-    elif for_gpu:
+    if for_gpu:
         order = tiles.in_tiles(order)
     rows, column, entry = torch.ops.cheblienet.order_rows(rowptr, col, order)
-    tables: tuple[Tensor, ...] = ()
-    if for_gpu:
-        tables = (rows[:, 0][column], *(tiles.tables(rows, column) if tiled else ()))
-    return Csr(rows, column, values[entry], tables)
+    return Csr(rows, column, values[entry], (rows[:, 0][column],) if for_gpu else ())
+
+
+def with_tiles(matrix: Csr) -> Csr:
+    """A `Csr` for a GPU with tables of tiles, by which it convolves faster; they are made on the CPU. See `tiles`."""
+    return matrix._replace(tables=(matrix.tables[0], *tiles.tables(matrix.rows, matrix.col)))
 
 
 def breadth_first(rowptr: Tensor, col: Tensor) -> Tensor:

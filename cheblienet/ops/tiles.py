@@ -29,14 +29,14 @@ def in_tiles(order: Tensor) -> Tensor:
     return order[torch.argsort(tile * len(order) + order)]
 
 
-def tables(rows: Tensor, col: Tensor) -> tuple[Tensor, ...]:
-    """(slots, halo) of a `Csr`, on its device, or nothing where tiles do not fit.
+def tables(rows: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
+    """(slots, halo) of a `Csr`, on its device; of no tile, T = 0, where tiles do not fit.
 
     They do not where a row has more than 32 entries, or the rows of a tile have their neighbours all over the graph. About a
     second for a million vertices, on the CPU.
     """
     slots, halo = torch.ops.cheblienet.tile_tables(rows.cpu(), col.cpu(), TILE_ROWS, _MOST_SLOTS)
-    return (slots.to(rows.device), halo.to(rows.device)) if len(slots) else ()
+    return slots.to(rows.device), halo.to(rows.device)
 
 
 @torch.library.register_fake("cheblienet::tile_tables")

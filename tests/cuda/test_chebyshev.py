@@ -9,7 +9,7 @@ from cheblienet import ops
 from cheblienet.graphs import SE2GEGraph, SO3GEGraph
 from cheblienet.graphs.order import spatial_order
 from cheblienet.ops import reference
-from cheblienet.ops.csr import csr_from_rows
+from cheblienet.ops.csr import csr_from_rows, with_tiles
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
@@ -153,7 +153,7 @@ def test_tiles_of_a_graph_in_spatial_order(sm_90, graph, assert_close):
         graph = SO3GEGraph((42, 6), (1.0, 0.1, 10 / 42), 16)
     order = spatial_order(graph.group, graph.elements, graph.size)
     rowptr, col, values = graph._laplacian_rows(True, None)
-    laplacian = csr_from_rows(rowptr, col, values.float(), order, for_gpu=True)
+    laplacian = with_tiles(csr_from_rows(rowptr, col, values.float(), order, for_gpu=True))
     assert len(laplacian.tables) == 3
     x, weight = torch.randn(2, graph.num_vertices, 24), torch.randn(3, 24, 32) / 8
     sm_90.reports = []
@@ -264,7 +264,7 @@ def test_gradients_once_and_twice_on_a_gpu():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_same_bits_from_every_implementation_on_a_gpu(monkeypatch, dtype):
     graph = SE2GEGraph((14, 14, 6), (1.0, 0.1, 2.048 / 196), 16)
-    rows, col, values, tables = graph.laplacian_csr("cuda", values_dtype(dtype))
+    rows, col, values, tables = graph.laplacian_csr("cuda", values_dtype(dtype), tiles=True)
     x, dy = (torch.randn(16, graph.num_vertices, channels, device="cuda").to(dtype) for channels in (24, 40))
     weight = (torch.randn(4, 24, 40, device="cuda") / 8).to(dtype)
     assert len(tables) == 3

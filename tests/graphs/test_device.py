@@ -20,6 +20,7 @@ from cheblienet.graphs import (
     laplacian,
 )
 from cheblienet.groups import GROUPS, SE2, sample
+from cheblienet.ops.tiles import in_tiles
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.cuda.stand_in import DEVICE, counted
@@ -80,7 +81,7 @@ def test_edges_stay_where_they_were_found(name, monkeypatch):
     assert not NONDETERMINISTIC & set(counts.operators)
 
     rows, col, values = inner(*csr[:3])
-    order = expected._spatial_order(torch.device("cpu"))
+    order = in_tiles(expected._spatial_order(torch.device("cpu")))
     assert torch.equal(rows[:, 0].long(), order)
     index = torch.stack([torch.repeat_interleave(order, rows[:, 2] - rows[:, 1]), order[col.long()]])
     matrix = torch.sparse_coo_tensor(index, values, (graph.num_vertices,) * 2, check_invariants=True).to_sparse_csr()
@@ -151,7 +152,26 @@ def test_a_sub_graph_takes_rows_in_the_order_of_its_parent():
         part.reinit()
         assert len(twice.laplacian_csr(DEVICE).rows) == twice.num_vertices
     order = GRAPHS["SE(2)"]("cpu")._spatial_order(torch.device("cpu"))
-    assert torch.equal(kept[rows[:, 0].long()], order[torch.isin(order, kept)])
+    assert torch.equal(rows[:, 0].long(), in_tiles(torch.searchsorted(kept, order[torch.isin(order, kept)])))
+
+
+def test_tables_of_tiles_are_made_when_a_layer_asks_and_for_graphs_that_stay():
+    with counted() as counts:
+        graph = GRAPHS["SE(2)"](DEVICE)
+        assert len(graph.laplacian_csr(DEVICE).tables) == 1
+        assert "tile_tables" not in counts.operators
+        vertex, slots, halo = graph.laplacian_csr(DEVICE, tiles=True).tables
+        assert graph.laplacian_csr(DEVICE).tables[1] is slots
+        part = RandomSubGraph(graph)
+        assert part.laplacian_csr(DEVICE, tiles=True).tables[1] is slots
+        part.edges_sampling(0.5)
+        assert len(part.laplacian_csr(DEVICE, tiles=True).tables) == 1
+        part.reinit()
+        assert part.laplacian_csr(DEVICE, tiles=True).tables[1] is slots
+        assert counts.operators["tile_tables"] == 1
+    assert len(slots) == len(halo) == 49
+    assert vertex.dtype == torch.int32
+    assert len(GRAPHS["SE(2)"]("cpu").laplacian_csr(tiles=True).tables) == 0
 
 
 def test_degrees_have_the_same_bits_everywhere():
