@@ -11,7 +11,7 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 
-from .._checks import check_integer
+from .._checks import check_choice, check_integer
 from .checkpoint import CHECKPOINT
 
 # Flags that say where and how long a run goes, not what it computes: a resumed run may change them.
@@ -24,11 +24,14 @@ _NOT_COMPARED = (
     "max_epochs",
     "cuda",
     "device",
+    "capture",
     "workers",
     "log",
     "out",
     "resume",
 )
+
+MATMUL_PRECISIONS = ("highest", "high")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,9 @@ class Options:
         seed: of parameters, order of the data, random layers.
         amp: whether to compute in bfloat16 where autocast does.
         compile: whether to compile the network.
+        capture: whether to record steps as CUDA graphs, where that is possible; the results are the same. See `fit`.
+        matmul_precision: "highest", or "high" for float32 products in TF32 on GPUs that have it, while the run lasts: sums in
+            float32 of products of factors rounded to 10 bits, instead of 23, after the leading one.
         sync_bn: whether batch statistics are those of all processes together.
         resume: whether to continue from the checkpoint in `out`.
         workers: processes that load data, for each training process.
@@ -57,6 +63,8 @@ class Options:
     seed: int = 0
     amp: bool = False
     compile: bool = False
+    capture: bool = True
+    matmul_precision: str = "highest"
     sync_bn: bool = False
     resume: bool = False
     workers: int = 0
@@ -65,6 +73,7 @@ class Options:
     config: dict[str, object] | None = None
 
     def __post_init__(self) -> None:
+        check_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
         check_integer("max_epochs", self.max_epochs, 1)
         check_integer("batch_size", self.batch_size, 1)
         check_integer("workers", self.workers, 0)
@@ -86,6 +95,15 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, max_epochs: int) -
     parser.add_argument("--device", help="such as cpu or cuda:1; overrides --cuda")
     parser.add_argument("--amp", action="store_true", help="bfloat16 by autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    parser.add_argument(
+        "--no-capture", dest="capture", action="store_false", help="launch a GPU's kernels one by one, not as a graph"
+    )
+    parser.add_argument(
+        "--matmul-precision",
+        choices=MATMUL_PRECISIONS,
+        default="highest",
+        help="high: float32 products in TF32, faster on a GPU and less precise (%(default)s)",
+    )
     parser.add_argument("--sync_bn", action="store_true", help="batch statistics over all processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
@@ -133,6 +151,8 @@ def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[O
                 seed=seed,
                 amp=args.amp,
                 compile=args.compile,
+                capture=args.capture,
+                matmul_precision=args.matmul_precision,
                 sync_bn=args.sync_bn,
                 resume=resume,
                 workers=args.workers,

@@ -1,0 +1,253 @@
+"""A training step that a GPU runs as one CUDA graph, without Python between its kernels.
+
+The step of a small network is some hundred short kernels. Launched one by one they leave the device waiting for Python most
+of the time; recorded once and launched as one graph they follow each other at once. A recording repeats the same kernels on
+the same memory, so everything that changes from step to step has to be in memory that stays where it is: see `TrainingStep`.
+"""
+
+import warnings
+from collections.abc import Callable, Hashable, MutableMapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .._checks import check_device
+from .optimizer import DeviceRates, keep_implementation, make_capturable
+from .recorder import RECORDERS, Recording
+
+# Steps of a shape that run one by one before it is recorded: libraries prepare, kernels are chosen, the optimizer makes its
+# state.
+WARM_UP = 3
+
+# Each graph keeps the memory of its intermediate results: the whole batch, and the last one of an epoch.
+MOST_GRAPHS = 2
+
+# Times that the optimizer's settings may change. Each has the step recorded anew.
+MOST_CHANGES = 3
+
+
+@dataclass
+class _Shape:
+    """One kind of batch: how often it came, and, once recorded, the graph and its tensors."""
+
+    calls: int = 0
+    graph: Recording | None = None
+    inputs: list[Tensor] = field(default_factory=list)
+    gradients: list[Tensor | None] = field(default_factory=list)
+    loss: Tensor | None = None
+
+
+class TrainingStep:
+    """Forward, backward and optimizer for a batch; on CUDA, recorded as one graph after a few steps, then replayed.
+
+        network = WideResSE2GEChebNet(1, 10, 4, graph).to("cuda")
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True, capturable=True)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(loader))
+        step = TrainingStep(network, optimizer, lambda signals, labels: nll_loss(network(signals), labels))
+        for images, labels in loader:
+            signals = to_graph_signal(images.to("cuda", non_blocking=True), graph.dim[0])
+            loss = step(signals, labels.to("cuda", non_blocking=True))  # float(loss) waits for the device
+            scheduler.step()
+
+    Every call is one step, whether recorded or not, with the same results to the bit where kernels are deterministic. The
+    first calls of a shape of batch run as usual, on a stream of their own; recording runs nothing. Two shapes (sizes, dtypes,
+    strides; the layers' training modes, the parameters' `requires_grad`, autocast) have graphs, which share memory. Others
+    run as usual.
+
+    The learning rate is read from the device, so a scheduler may change it at every step; optimizers with a `capturable` are
+    set to it. Other settings are part of the recording: after a change the step is recorded anew, three times. Layers that
+    draw from the device's generator, such as dropout, draw as they would without a graph. After a call `p.grad` is the
+    gradient of its batch; those of former calls are overwritten, and none are accumulated.
+
+    The step runs as usual, with one warning that says why, where it cannot be recorded: an operation that waits for the
+    device, too little memory, state that is replaced or counted in Python instead of changed in place, random numbers from
+    the CPU. What Python does in `loss` beside that happens in the first calls and in the recording alone: a network that is
+    changed from step to step, such as one on a `RandomSubGraph` that is sampled, needs `capture=False`.
+
+    Args:
+        model: the network, on its device.
+        optimizer: of its parameters.
+        loss: the mean loss of a batch, a scalar tensor, from the tensors that the step is called with: forward, with its
+            autocast, and loss.
+        capture: False to run every step as usual, with the same results.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, loss: Callable[..., Tensor], *, capture: bool = True
+    ) -> None:
+        self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.device = optimizer.param_groups[0]["params"][0].device
+        self._on_graphs = self.device.type in RECORDERS
+        self._capture = self._on_graphs and capture
+        self._changes = 0
+        self._too_many = False
+        if self._on_graphs:
+            make_capturable(optimizer)
+        optimizer.register_load_state_dict_pre_hook(keep_implementation)
+        optimizer.register_load_state_dict_post_hook(lambda _: self.reset())
+        self.reset()
+
+    def __call__(self, *batch: Tensor) -> Tensor:
+        """One step; returns its loss, which later steps do not overwrite, without waiting for it.
+
+        TypeError or ValueError for something else than tensors on the network's device, where steps are recorded.
+        """
+        if self._on_graphs:
+            self._follow_optimizer()
+            self._rates.update()
+        shape = self._shape(batch) if self._capture else None
+        if shape is None:
+            return self._run(batch)
+        if shape.calls < WARM_UP:
+            shape.calls += 1
+            with self._recorder.aside():
+                return self._run(batch)
+        if shape.graph is None and not self._record(shape, batch):
+            return self._run(batch)
+        return self._replay(shape, batch)
+
+    def reset(self) -> None:
+        """Forgets what was recorded, and frees its memory; the next steps warm up and record anew.
+
+        For changes that the step cannot see, such as another Laplacian in a layer.
+        """
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self._modules = list(self.model.modules())
+        self._shapes: dict[Hashable, _Shape] = {}
+        self._settings: dict[str, object] | None = None
+        if self._on_graphs:
+            self._rates = DeviceRates(self.optimizer)
+            self.optimizer.zero_grad(set_to_none=True)  # gradients are in the graphs' memory
+        if self._capture:  # a new one: memory that graphs have left is not shared again
+            self._recorder = RECORDERS[self.device.type](self.device)
+
+    def _run(self, batch: tuple[Tensor, ...]) -> Tensor:
+        # Without gradients to add to, the backward pass makes new ones. Where it is recorded, it overwrites them each time.
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(*batch)
+        loss.backward()
+        with self._rates.in_place() if self._on_graphs else nullcontext():
+            self.optimizer.step()
+        return loss.detach()
+
+    def _follow_optimizer(self) -> None:
+        """Ends all recordings when something has changed that they hold as a number or an address."""
+        if sum(len(group["params"]) for group in self.optimizer.param_groups) != len(self._parameters):
+            self.reset()
+        if not self._capture:
+            return
+        settings = self._rates.settings() | {"parameters": [p.data_ptr() for p in self._parameters]}
+        if self._settings is not None and settings != self._settings:
+            changed = next(key for key, value in settings.items() if value != self._settings.get(key))
+            self._changes += 1
+            if self._changes > MOST_CHANGES:
+                self._give_up(f"the optimizer's {changed} changed {self._changes} times")
+                return
+            self.reset()
+        self._settings = settings
+
+    def _shape(self, batch: tuple[Tensor, ...]) -> _Shape | None:
+        """The shape that `batch` has, or None for one too many."""
+        for k, tensor in enumerate(batch):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(f"TrainingStep: batch: expected tensors, got {type(tensor).__name__} at position {k}")
+            check_device(f"TrainingStep: batch: position {k}", tensor, self.device)
+        device = self.device.type
+        key = (
+            tuple((t.shape, t.stride(), t.dtype) for t in batch),
+            tuple([module.training for module in self._modules]),
+            tuple([p.requires_grad for p in self._parameters]),
+            torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device),
+        )
+        if key not in self._shapes:
+            if len(self._shapes) == MOST_GRAPHS:
+                if not self._too_many:
+                    self._too_many = True
+                    _warn(f"batches of more than {MOST_GRAPHS} shapes; the others are not recorded")
+                return None
+            self._shapes[key] = _Shape()
+        return self._shapes[key]
+
+    def _record(self, shape: _Shape, batch: tuple[Tensor, ...]) -> bool:
+        """Whether the step could be recorded. It has not been run, either way."""
+        before, cause = _PythonState(self.model, self.optimizer), None
+        torch.clear_autocast_cache()  # casts of weights belong into the graph
+        try:
+            shape.inputs = [tensor.detach().clone() for tensor in batch]
+            with self._recorder.record() as graph:
+                try:
+                    shape.loss = self._run(tuple(shape.inputs))
+                except Exception as error:  # an error that it leads to at the end of the recording says less
+                    cause = _one_line(error)
+                    raise
+            cause = before.change()
+        except Exception as error:
+            cause = cause or _one_line(error)
+        torch.clear_autocast_cache()
+        if cause is not None:
+            before.restore()
+            self._give_up(cause)
+            return False
+        shape.graph, shape.gradients = graph, [p.grad for p in self._parameters]
+        return True
+
+    def _replay(self, shape: _Shape, batch: tuple[Tensor, ...]) -> Tensor:
+        for static, tensor in zip(shape.inputs, batch, strict=True):
+            static.copy_(tensor, non_blocking=True)
+        shape.graph.replay()
+        for parameter, gradient in zip(self._parameters, shape.gradients, strict=True):
+            parameter.grad = gradient  # the other graph has others
+        return shape.loss.clone()
+
+    def _give_up(self, cause: str) -> None:
+        self._capture, self._shapes = False, {}
+        _warn(f"steps are not recorded from here on: {cause}")
+
+
+class _PythonState:
+    """Which tensors and numbers a network's and an optimizer's state consists of.
+
+    A step that changes them in Python, instead of the tensors' content, would do so once, while it is recorded.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer) -> None:
+        mappings: list[tuple[str, MutableMapping[Any, Any]]] = [("the optimizer's state", optimizer.state)]
+        mappings += [("the optimizer's state", state) for state in optimizer.state.values()]
+        mappings += [("the optimizer's group", group) for group in optimizer.param_groups]
+        for name, module in model.named_modules():
+            mappings += [(f"the network's {name}", module._parameters), (f"the network's {name}", module._buffers)]
+        self._before = [(name, mapping, dict(mapping)) for name, mapping in mappings]
+        self._random = torch.get_rng_state()
+
+    def change(self) -> str | None:
+        """What has changed since, in words."""
+        if not torch.equal(torch.get_rng_state(), self._random):
+            return "the step draws random numbers from the CPU's generator"
+        for name, mapping, before in self._before:
+            for key in mapping:
+                if key not in before or not _same(mapping[key], before[key]):
+                    what = repr(key) if isinstance(key, str) else "of a parameter"
+                    return f"the step replaces {name} {what} instead of changing it in place"
+        return None
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._random)
+        for _, mapping, before in self._before:
+            mapping.clear()
+            mapping.update(before)
+
+
+def _same(a: object, b: object) -> bool:
+    return a is b or not (isinstance(a, Tensor) or isinstance(b, Tensor)) and bool(a == b)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(f"TrainingStep: {message}", stacklevel=4)
