@@ -6,6 +6,7 @@ GPU's result ends the recording.
 """
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -29,7 +30,6 @@ class RecordedOperators(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.calls, self.made, self.changed = [], [], {}
-        self.replays = 0
         self.failed = False
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -65,7 +65,6 @@ class RecordedOperators(TorchDispatchMode):
 
     @torch.no_grad()
     def replay(self):
-        self.replays += 1
         for func, args, kwargs, result in self.calls:
             again = func(*args, **kwargs)
             for old, new in zip(tensors(result), tensors(again), strict=True):
@@ -76,9 +75,6 @@ class RecordedOperators(TorchDispatchMode):
 class StandIn:
     """Takes the place of `CudaRecorder`."""
 
-    recorded: list[RecordedOperators]
-    attempts: int
-
     def __init__(self, device):
         assert device.type == "cpu"
 
@@ -88,19 +84,58 @@ class StandIn:
 
     @contextmanager
     def record(self):
-        StandIn.attempts += 1
         operators, random = RecordedOperators(), torch.get_rng_state()
         try:
             with operators:
                 yield operators
-            StandIn.recorded.append(operators)
         finally:
             operators.undo()
             torch.set_rng_state(random)
 
 
+@dataclass
+class Graphs:
+    """Where graphs are recorded, and how many recordings were begun, and replays."""
+
+    device: torch.device
+    begun: int = 0
+    replays: int = 0
+
+
+@dataclass
+class Counted:
+    graph: object
+    graphs: Graphs
+
+    def replay(self):
+        self.graphs.replays += 1
+        self.graph.replay()
+
+
+def count(kind, graphs):
+    class Counting(kind):
+        @contextmanager
+        def record(self):
+            graphs.begun += 1
+            with super().record() as graph:
+                yield Counted(graph, graphs)
+
+    return Counting
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
-    StandIn.recorded, StandIn.attempts = [], 0
-    monkeypatch.setitem(recorder.RECORDERS, "cpu", StandIn)
-    return StandIn
+    """The stand-in, for the CPU."""
+    graphs = Graphs(torch.device("cpu"))
+    monkeypatch.setitem(recorder.RECORDERS, "cpu", count(StandIn, graphs))
+    return graphs
+
+
+@pytest.fixture(params=["stand-in", *(["cuda"] if torch.cuda.is_available() else [])])
+def graphs(request, monkeypatch):
+    """The stand-in, and, where there is a GPU, its graphs."""
+    if request.param == "stand-in":
+        return request.getfixturevalue("stand_in")
+    graphs = Graphs(torch.device("cuda", torch.cuda.current_device()))
+    monkeypatch.setitem(recorder.RECORDERS, "cuda", count(recorder.CudaRecorder, graphs))
+    return graphs
