@@ -8,7 +8,7 @@ the same memory, so everything that changes from step to step has to be in memor
 import warnings
 from collections.abc import Callable, Hashable, MutableMapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,14 +31,21 @@ MOST_CHANGES = 3
 
 
 @dataclass
+class _Recorded:
+    """A graph, and the tensors that it reads and writes."""
+
+    graph: Recording
+    inputs: list[Tensor]
+    loss: Tensor
+    gradients: list[Tensor | None]
+
+
+@dataclass
 class _Shape:
-    """One kind of batch: how often it came, and, once recorded, the graph and its tensors."""
+    """One kind of batch: how many of its steps ran one by one, and what was recorded then."""
 
     calls: int = 0
-    graph: Recording | None = None
-    inputs: list[Tensor] = field(default_factory=list)
-    gradients: list[Tensor | None] = field(default_factory=list)
-    loss: Tensor | None = None
+    recorded: _Recorded | None = None
 
 
 class TrainingStep:
@@ -106,9 +113,8 @@ class TrainingStep:
             shape.calls += 1
             with self._recorder.aside():
                 return self._run(batch)
-        if shape.graph is None and not self._record(shape, batch):
-            return self._run(batch)
-        return self._replay(shape, batch)
+        shape.recorded = shape.recorded or self._record(batch)
+        return self._run(batch) if shape.recorded is None else self._replay(shape.recorded, batch)
 
     def reset(self) -> None:
         """Forgets what was recorded, and frees its memory; the next steps warm up and record anew.
@@ -118,7 +124,7 @@ class TrainingStep:
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self._modules = list(self.model.modules())
         self._shapes: dict[Hashable, _Shape] = {}
-        self._settings: dict[str, object] | None = None
+        self._settings: dict[str, list[Any]] | None = None
         if self._on_graphs:
             self._rates = DeviceRates(self.optimizer)
             self.optimizer.zero_grad(set_to_none=True)  # gradients are in the graphs' memory
@@ -172,15 +178,15 @@ class TrainingStep:
             self._shapes[key] = _Shape()
         return self._shapes[key]
 
-    def _record(self, shape: _Shape, batch: tuple[Tensor, ...]) -> bool:
-        """Whether the step could be recorded. It has not been run, either way."""
+    def _record(self, batch: tuple[Tensor, ...]) -> _Recorded | None:
+        """The step on copies of `batch`, which has not been run, or None if it cannot be recorded."""
         before, cause = _PythonState(self.model, self.optimizer), None
         torch.clear_autocast_cache()  # casts of weights belong into the graph
         try:
-            shape.inputs = [tensor.detach().clone() for tensor in batch]
+            inputs = [tensor.detach().clone() for tensor in batch]
             with self._recorder.record() as graph:
                 try:
-                    shape.loss = self._run(tuple(shape.inputs))
+                    loss = self._run(tuple(inputs))
                 except Exception as error:  # an error that it leads to at the end of the recording says less
                     cause = _one_line(error)
                     raise
@@ -191,17 +197,16 @@ class TrainingStep:
         if cause is not None:
             before.restore()
             self._give_up(cause)
-            return False
-        shape.graph, shape.gradients = graph, [p.grad for p in self._parameters]
-        return True
+            return None
+        return _Recorded(graph, inputs, loss, [p.grad for p in self._parameters])
 
-    def _replay(self, shape: _Shape, batch: tuple[Tensor, ...]) -> Tensor:
-        for static, tensor in zip(shape.inputs, batch, strict=True):
+    def _replay(self, recorded: _Recorded, batch: tuple[Tensor, ...]) -> Tensor:
+        for static, tensor in zip(recorded.inputs, batch, strict=True):
             static.copy_(tensor, non_blocking=True)
-        shape.graph.replay()
-        for parameter, gradient in zip(self._parameters, shape.gradients, strict=True):
+        recorded.graph.replay()
+        for parameter, gradient in zip(self._parameters, recorded.gradients, strict=True):
             parameter.grad = gradient  # the other graph has others
-        return shape.loss.clone()
+        return recorded.loss.clone()
 
     def _give_up(self, cause: str) -> None:
         self._capture, self._shapes = False, {}
@@ -242,7 +247,7 @@ class _PythonState:
 
 
 def _same(a: object, b: object) -> bool:
-    return a is b or not (isinstance(a, Tensor) or isinstance(b, Tensor)) and bool(a == b)
+    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and bool(a == b))
 
 
 def _one_line(error: Exception) -> str:

@@ -2,8 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +24,7 @@ from .checkpoint import CHECKPOINT, load_checkpoint, restore_generators, save_ch
 from .interrupt import StopRequest
 from .metrics import LossFunction
 from .optimizer import plain_numbers
-from .options import Options
+from .options import Options, matmul_precision
 from .recorder import RECORDERS
 from .records import Records
 from .sampling import EpochBatches, evaluation_loader, training_loader
@@ -90,8 +89,8 @@ def fit(task: Task, options: Options) -> Report:
     after the present step. A resumed run does the steps that were left; on the CPU, to the last bit. Evaluations draw
     from a generator of their own, so they are reproducible and leave the training alone.
 
-    On CUDA a step is recorded as a graph and replayed, unless `options.capture` is false, several processes train together or
-    the task has a `before_step`; the results are the same. Evaluations are not recorded: they are the smaller part of an
+    On CUDA a step is recorded as a graph and replayed, unless `options.capture` is false, several processes train together,
+    the task has a `before_step` or the network is compiled; the results are the same. Evaluations are not recorded: they are the smaller part of an
     epoch, and a graph of theirs would keep memory from the training.
 
     Raises:
@@ -99,18 +98,8 @@ def fit(task: Task, options: Options) -> Report:
         FileNotFoundError, ValueError: for a checkpoint that cannot be resumed from.
         FloatingPointError: when the loss is no longer finite.
     """
-    with _matmul_precision(options.matmul_precision):
+    with matmul_precision(options.matmul_precision):
         return _Run(task, options).go()
-
-
-@contextmanager
-def _matmul_precision(precision: str) -> Iterator[None]:
-    former = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(former)
 
 
 class _Run:
@@ -209,6 +198,8 @@ class _Run:
             obstacle = "processes that train together exchange gradients"
         elif self.task.before_step is not None:
             obstacle = "the network may change before each"
+        elif self.options.compile:
+            obstacle = "a compiled network decides in Python what it runs"
         if obstacle and self.options.capture and self.options.device.type in RECORDERS and idist.get_rank() == 0:
             warnings.warn(f"fit: steps are not recorded: {obstacle}", stacklevel=2)
         return obstacle is None

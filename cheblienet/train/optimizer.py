@@ -82,8 +82,8 @@ class DeviceRates:
         """Brings numbers that changed to the device; to be called outside of a recording. Waits for nothing."""
         for k, (group, tensor) in enumerate(zip(self._optimizer.param_groups, self._tensors, strict=True)):
             if tensor is not None and _on_host(group["lr"]) and self._numbers[k] != group["lr"]:
-                self._numbers[k] = float(group["lr"])
-                tensor.fill_(self._numbers[k])
+                self._numbers[k] = number = float(group["lr"])
+                tensor.fill_(number)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -99,7 +99,7 @@ class DeviceRates:
             for group, number in zip(groups, numbers, strict=True):
                 group["lr"] = number
 
-    def settings(self) -> dict[str, object]:
+    def settings(self) -> dict[str, list[object]]:
         """What a recorded step takes in besides, by name, over all groups: numbers as they are, tensors by their address."""
         settings: dict[str, list[object]] = {}
         for group, tensor in zip(self._optimizer.param_groups, self._tensors, strict=True):

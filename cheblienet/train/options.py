@@ -187,6 +187,17 @@ def choose_device(device: str | None, cuda: bool) -> torch.device:
 
 
 @contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """`torch.set_float32_matmul_precision`, and what was set before at the end."""
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(former)
+
+
+@contextmanager
 def processes(args: argparse.Namespace) -> Iterator[None]:
     """Joins the processes that torchrun started: NCCL for GPUs, gloo for CPUs. Does nothing for a process alone."""
     if "TORCHELASTIC_RUN_ID" not in os.environ or torch.distributed.is_initialized():
