@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .._checks import check_device
+from ..nn import ChebConv
+from ..ops import Csr
 from .optimizer import DeviceRates, keep_implementation, make_capturable
 from .recorder import RECORDERS, Recording
 
@@ -66,14 +68,15 @@ class TrainingStep:
     run as usual.
 
     The learning rate is read from the device, so a scheduler may change it at every step; optimizers with a `capturable` are
-    set to it. Other settings are part of the recording: after a change the step is recorded anew, three times. Layers that
-    draw from the device's generator, such as dropout, draw as they would without a graph. After a call `p.grad` is the
-    gradient of its batch; those of former calls are overwritten, and none are accumulated.
+    set to it. Other settings and the Laplacians of layers are part of the recording: after a change the step is recorded
+    anew, three times, so networks on a `RandomSubGraph` that is sampled again and again run as usual. Layers that draw from
+    the device's generator, such as dropout, draw as they would without a graph. After a call `p.grad` is the gradient of its
+    batch; those of former calls are overwritten, and none are accumulated.
 
     The step runs as usual, with one warning that says why, where it cannot be recorded: an operation that waits for the
     device, too little memory, state that is replaced or counted in Python instead of changed in place, random numbers from
-    the CPU. What Python does in `loss` beside that happens in the first calls and in the recording alone: a network that is
-    changed from step to step, such as one on a `RandomSubGraph` that is sampled, needs `capture=False`.
+    the CPU. What Python does in `loss` beside that happens in the first calls and in the recording alone: a loss or a network
+    with other branches or numbers from step to step needs `capture=False`.
 
     Args:
         model: the network, on its device.
@@ -104,8 +107,7 @@ class TrainingStep:
         TypeError or ValueError for something else than tensors on the network's device, where steps are recorded.
         """
         if self._on_graphs:
-            self._follow_optimizer()
-            self._rates.update()
+            self._prepare()
         shape = self._shape(batch) if self._capture else None
         if shape is None:
             return self._run(batch)
@@ -117,19 +119,52 @@ class TrainingStep:
         return self._run(batch) if shape.recorded is None else self._replay(shape.recorded, batch)
 
     def reset(self) -> None:
-        """Forgets what was recorded, and frees its memory; the next steps warm up and record anew.
-
-        For changes that the step cannot see, such as another Laplacian in a layer.
-        """
-        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self._modules = list(self.model.modules())
+        """Forgets what was recorded, and frees its memory; the next steps warm up and record anew."""
         self._shapes: dict[Hashable, _Shape] = {}
-        self._settings: dict[str, list[Any]] | None = None
+        self._stale = True
         if self._on_graphs:
-            self._rates = DeviceRates(self.optimizer)
             self.optimizer.zero_grad(set_to_none=True)  # gradients are in the graphs' memory
-        if self._capture:  # a new one: memory that graphs have left is not shared again
+
+    def _prepare(self) -> None:
+        """Brings learning rates to the device, and starts anew after a change of what is recorded as it is."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self._stale or len(parameters) != len(self._parameters):
+            self._start(parameters)
+        if self._capture:
+            settings, self._laplacians = self._as_recorded()
+            if settings != self._settings:
+                changed = next(key for key, value in settings.items() if value != self._settings.get(key))
+                self._changes += 1
+                if self._changes > MOST_CHANGES:
+                    self._give_up(f"{changed} changed {self._changes} times")
+                else:
+                    self._start(parameters)
+        self._rates.update()
+
+    def _start(self, parameters: list[nn.Parameter]) -> None:
+        self.reset()
+        self._stale = False
+        self._parameters, self._modules = parameters, list(self.model.modules())
+        convolutions = [module for module in self._modules if isinstance(module, ChebConv)]
+        self._graphs = {(id(c.graph), c.weight.dtype): (c.graph, c.weight.dtype) for c in convolutions}.values()
+        self._rates = DeviceRates(self.optimizer)
+        if self._capture:  # a new one: memory that former graphs have left cannot be shared again
             self._recorder = RECORDERS[self.device.type](self.device)
+            self._settings, self._laplacians = self._as_recorded()
+
+    def _as_recorded(self) -> tuple[dict[str, list[Any]], list[Csr]]:
+        """By name, the numbers and addresses that a recording takes in, and the Laplacians, whose identities are among them.
+
+        Who keeps the Laplacians keeps others from taking their identities.
+        """
+        laplacians = [
+            graph.laplacian_csr(self.device, torch.float64 if dtype == torch.float64 else torch.float32)
+            for graph, dtype in self._graphs
+        ]
+        settings = {f"the optimizer's {name}": values for name, values in self._rates.settings().items()}
+        settings["the memory of the parameters"] = [p.data_ptr() for p in self._parameters]
+        settings["the Laplacian of a layer"] = list(map(id, laplacians))
+        return settings, laplacians
 
     def _run(self, batch: tuple[Tensor, ...]) -> Tensor:
         # Without gradients to add to, the backward pass makes new ones. Where it is recorded, it overwrites them each time.
@@ -139,22 +174,6 @@ class TrainingStep:
         with self._rates.in_place() if self._on_graphs else nullcontext():
             self.optimizer.step()
         return loss.detach()
-
-    def _follow_optimizer(self) -> None:
-        """Ends all recordings when something has changed that they hold as a number or an address."""
-        if sum(len(group["params"]) for group in self.optimizer.param_groups) != len(self._parameters):
-            self.reset()
-        if not self._capture:
-            return
-        settings = self._rates.settings() | {"parameters": [p.data_ptr() for p in self._parameters]}
-        if self._settings is not None and settings != self._settings:
-            changed = next(key for key, value in settings.items() if value != self._settings.get(key))
-            self._changes += 1
-            if self._changes > MOST_CHANGES:
-                self._give_up(f"the optimizer's {changed} changed {self._changes} times")
-                return
-            self.reset()
-        self._settings = settings
 
     def _shape(self, batch: tuple[Tensor, ...]) -> _Shape | None:
         """The shape that `batch` has, or None for one too many."""

@@ -90,8 +90,8 @@ def fit(task: Task, options: Options) -> Report:
     from a generator of their own, so they are reproducible and leave the training alone.
 
     On CUDA a step is recorded as a graph and replayed, unless `options.capture` is false, several processes train together,
-    the task has a `before_step` or the network is compiled; the results are the same. Evaluations are not recorded: they are the smaller part of an
-    epoch, and a graph of theirs would keep memory from the training.
+    the task has a `before_step` or the network is compiled; the results are the same. Evaluations are not recorded: they are
+    the smaller part of an epoch, and a graph of theirs would keep memory from the training.
 
     Raises:
         FileExistsError: if OUT holds a checkpoint and the run is not to resume.
@@ -150,12 +150,11 @@ class _Run:
         if idist.get_world_size() > 1:
             device_ids = [options.device] if options.device.type == "cuda" else None
             wrapped = DistributedDataParallel(self.model, device_ids=device_ids)
-        self.step = TrainingStep(
-            self.model,
-            task.optimizer,
-            lambda x, y: task.loss(self._forward(wrapped, x), y),
-            capture=options.capture and self._can_capture(),
-        )
+
+        def loss(x: Tensor, y: Tensor) -> Tensor:
+            return task.loss(self._forward(wrapped, x), y)
+
+        self.step = TrainingStep(self.model, task.optimizer, loss, capture=options.capture and self._can_capture())
 
         def update(_: Engine, batch: Batch) -> tuple[Tensor, int]:
             wrapped.train()
@@ -193,14 +192,15 @@ class _Run:
         return trainer
 
     def _can_capture(self) -> bool:
-        obstacle = None
-        if idist.get_world_size() > 1:
-            obstacle = "processes that train together exchange gradients"
-        elif self.task.before_step is not None:
-            obstacle = "the network may change before each"
-        elif self.options.compile:
-            obstacle = "a compiled network decides in Python what it runs"
-        if obstacle and self.options.capture and self.options.device.type in RECORDERS and idist.get_rank() == 0:
+        """Whether steps may be recorded; says so where they would be, and may not."""
+        obstacles = {
+            "processes that train together exchange gradients": idist.get_world_size() > 1,
+            "the network may change before each": self.task.before_step is not None,
+            "a compiled network decides in Python what it runs": self.options.compile,
+        }
+        obstacle = next((reason for reason, there in obstacles.items() if there), None)
+        would = self.options.capture and self.options.device.type in RECORDERS and idist.get_rank() == 0
+        if obstacle and would:
             warnings.warn(f"fit: steps are not recorded: {obstacle}", stacklevel=2)
         return obstacle is None
 

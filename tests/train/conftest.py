@@ -5,16 +5,22 @@ branch of Python's stays as it was, and a tensor that took another's place is no
 GPU's result ends the recording.
 """
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import nll_loss
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from cheblienet.train import recorder
+from cheblienet.graphs import R2GEGraph
+from cheblienet.nn import ChebConv, GlobalPool, ResidualBlock, SE2SpatialPool
+from cheblienet.train import TrainingStep, recorder
+from cheblienet.train.optimizer import adam
 
 # Operators whose results the host reads, or that take their data from it: on a GPU both would wait.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "_unique2", "unique_dim", "lift_fresh"}
@@ -139,3 +145,83 @@ def graphs(request, monkeypatch):
     graphs = Graphs(torch.device("cuda", torch.cuda.current_device()))
     monkeypatch.setitem(recorder.RECORDERS, "cuda", count(recorder.CudaRecorder, graphs))
     return graphs
+
+
+GRAPH, COARSE = R2GEGraph((4, 4), (1.0, 1.0, 1.0), 4), R2GEGraph((2, 2), (1.0, 1.0, 1.0), 2)
+
+
+def make_network(device):
+    """Random layers, running statistics, a signal that is computed twice."""
+    torch.manual_seed(1)
+    return nn.Sequential(
+        ChebConv(1, 4, 2, GRAPH),
+        ResidualBlock(4, 8, ChebConv, 2, graph=GRAPH),
+        nn.Dropout(0.2),
+        SE2SpatialPool(2, GRAPH.size, "rand"),
+        ChebConv(8, 3, 2, COARSE),
+        GlobalPool("max"),
+        nn.LogSoftmax(1),
+    ).to(device)
+
+
+class Run:
+    """Steps on batches of given sizes, and all that they leave."""
+
+    def __init__(self, device, capture, make_optimizer=lambda p: adam(p, 1e-2), make_loss=None, network=None):
+        self.network = make_network(device) if network is None else network(device)
+        self.optimizer = make_optimizer(self.network.parameters())
+        loss = (lambda network: lambda x, y: nll_loss(network(x), y)) if make_loss is None else make_loss
+        self.step = TrainingStep(self.network, self.optimizer, loss(self.network), capture=capture)
+        self.device, self.losses, self.gradients = device, [], []
+        self.draw = torch.Generator().manual_seed(5)
+
+    def go(self, *sizes, after=lambda run: None):
+        torch.manual_seed(2)
+        for size in sizes:
+            x, y = torch.randn(size, 1, 16, generator=self.draw), torch.randint(3, (size,), generator=self.draw)
+            self.losses.append(self.step(x.to(self.device), y.to(self.device)))
+            self.gradients += [None if p.grad is None else p.grad.clone() for p in self.network.parameters()]
+            after(self)
+        self.random = torch.rand(3, device=self.device)
+        return self
+
+    def everything(self):
+        state = self.optimizer.state_dict()["state"]
+        return [
+            *self.losses,
+            *(gradient for gradient in self.gradients if gradient is not None),
+            *self.network.state_dict().values(),
+            *(value for k in sorted(state) for value in state[k].values() if isinstance(value, torch.Tensor)),
+            self.random,
+        ]
+
+    def assert_same(self, other):
+        for a, b in zip(self.everything(), other.everything(), strict=True):
+            assert torch.equal(a, b)
+
+
+def compare_runs(graphs, *sizes, after=lambda run: None, expected_warning=None, **kwargs):
+    """Runs the same with and without recording; returns the former."""
+    eager = Run(graphs.device, False, **kwargs).go(*sizes, after=after)
+    assert graphs.begun == 0
+    run = Run(graphs.device, True, **kwargs)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.go(*sizes, after=after)
+    messages = [str(w.message) for w in caught]
+    assert len(messages) == (expected_warning is not None), messages
+    if expected_warning is not None:
+        assert expected_warning in messages[0]
+        assert "\n" not in messages[0]
+    run.assert_same(eager)
+    return run
+
+
+@pytest.fixture
+def make_run():
+    return Run
+
+
+@pytest.fixture
+def compare(graphs):
+    return partial(compare_runs, graphs)
