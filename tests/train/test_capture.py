@@ -9,6 +9,7 @@ from torch.nn.functional import nll_loss
 
 from cheblienet.graphs import R2GEGraph, RandomSubGraph
 from cheblienet.nn import ChebConv, GlobalPool
+from cheblienet.train import TrainingStep
 from cheblienet.train.capture import MOST_CHANGES, WARM_UP, _PythonState
 from cheblienet.train.optimizer import adam
 from cheblienet.train.recorder import RECORDERS
@@ -50,12 +51,40 @@ def test_recordings_hold_numbers_fast(graphs):
     assert weight.tolist() == [0, 0, 0]
 
 
-def test_schedulers_see_numbers(graphs, make_run):
+def test_schedulers_see_numbers_and_decide(graphs, make_run):
+    """A step is that of torch with a tensor for the rate, to which the scheduler's numbers come."""
     run = make_run(graphs.device, True)
     scheduler = torch.optim.lr_scheduler.ExponentialLR(run.optimizer, 0.5)
     run.go(*[4] * 6, after=lambda run: scheduler.step())
     assert scheduler.get_last_lr() == [1e-2 / 64]
     assert graphs.replays == 6 - WARM_UP
+
+    rate = torch.tensor(1e-2, device=graphs.device)
+    other = make_run(graphs.device, False, lambda p: torch.optim.Adam(p, lr=rate, fused=True, capturable=True))
+    other.step = by_hand(other)
+    run.assert_same(other.go(*[4] * 6, after=lambda run: rate.mul_(0.5)))
+
+
+def by_hand(run):
+    def step(x, y):
+        run.optimizer.zero_grad()
+        loss = nll_loss(run.network(x), y)
+        loss.backward()
+        run.optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def test_optimizers_become_capturable(graphs, make_run):
+    run = make_run(graphs.device, False, lambda p: torch.optim.Adam(p, 1e-2, fused=True)).go(4)
+    run.optimizer.param_groups[0]["capturable"] = False
+    for state in run.optimizer.state.values():  # as torch counts where it may not be captured
+        state["step"] = state["step"].double().cpu()
+    TrainingStep(run.network, run.optimizer, nll_loss, capture=False)
+    assert run.optimizer.param_groups[0]["capturable"]
+    for state in run.optimizer.state.values():
+        assert (state["step"].device, state["step"].dtype) == (graphs.device, torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -257,15 +286,7 @@ def test_batches_that_are_no_tensors_of_the_device(graphs, make_run):
 def test_on_the_cpu_a_step_is_that_of_torch(make_run):
     run = make_run(torch.device("cpu"), True, lambda p: torch.optim.Adam(p, 1e-2)).go(*[4] * 5)
     other = make_run(torch.device("cpu"), True, lambda p: torch.optim.Adam(p, 1e-2))
-
-    def step(x, y):
-        other.optimizer.zero_grad()
-        loss = nll_loss(other.network(x), y)
-        loss.backward()
-        other.optimizer.step()
-        return loss.detach()
-
-    other.step = step
+    other.step = by_hand(other)
     run.assert_same(other.go(*[4] * 5))
     assert not run.optimizer.param_groups[0]["capturable"]
     assert adam(run.network.parameters(), 0.1).defaults["fused"] is None

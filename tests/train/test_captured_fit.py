@@ -74,8 +74,10 @@ def assert_same_checkpoints(first, second):
 
 
 def test_a_recorded_run_is_the_same(graphs, tmp_path):
-    report = fit(make_task(graphs.device), make_options(tmp_path / "recorded", graphs.device))
+    task = make_task(graphs.device)
+    report = fit(task, make_options(tmp_path / "recorded", graphs.device))
     assert (graphs.begun, graphs.replays) == (1, EPOCHS * STEPS - WARM_UP)
+    assert all(parameter.grad is None for parameter in task.model.parameters())  # the graph's memory is free
     eager = fit(make_task(graphs.device), make_options(tmp_path / "eager", graphs.device, capture=False))
     assert graphs.begun == 1
     assert results(report) == results(eager)
