@@ -157,13 +157,13 @@ class _Run:
         self.step = TrainingStep(self.model, task.optimizer, loss, capture=options.capture and self._can_capture())
 
         def update(_: Engine, batch: Batch) -> tuple[Tensor, int]:
-            wrapped.train()
             x, y = task.prepare_batch(batch, options.device, self.pin_memory)
             return self.step(x, y), len(y)
 
         trainer = Engine(update)
         every = Events.ITERATION_COMPLETED(every=max(1, len(self.batches) // _REPORTS_PER_EPOCH))
         trainer.add_event_handler(Events.EPOCH_STARTED, self._choose_batches)
+        trainer.add_event_handler(Events.EPOCH_STARTED, lambda: wrapped.train())  # evaluations end epochs
         if task.before_step is not None:
             trainer.add_event_handler(Events.ITERATION_STARTED, lambda: task.before_step())
         if task.scheduler is not None:
