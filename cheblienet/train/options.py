@@ -45,15 +45,15 @@ class Options:
         seed: of parameters, order of the data, random layers.
         amp: whether to compute in bfloat16 where autocast does.
         compile: whether to compile the network.
-        capture: whether to record steps as CUDA graphs, where that is possible; the results are the same. See `fit`.
-        matmul_precision: "highest", or "high" for float32 products in TF32 on GPUs that have it, while the run lasts: sums in
-            float32 of products of factors rounded to 10 bits, instead of 23, after the leading one.
         sync_bn: whether batch statistics are those of all processes together.
         resume: whether to continue from the checkpoint in `out`.
         workers: processes that load data, for each training process.
         log: "tensorboard", "wandb" or "none".
         models: folder for the networks of the last five epochs, or None.
         config: what defines the run; a checkpoint belongs to one.
+        capture: whether to record steps as CUDA graphs, where that is possible; the results are the same. See `fit`.
+        matmul_precision: "highest", or "high" for float32 products in TF32 on GPUs that have it, while the run lasts: sums in
+            float32 of products of factors rounded to 10 bits, instead of 23, after the leading one.
     """
 
     out: Path
@@ -63,14 +63,14 @@ class Options:
     seed: int = 0
     amp: bool = False
     compile: bool = False
-    capture: bool = True
-    matmul_precision: str = "highest"
     sync_bn: bool = False
     resume: bool = False
     workers: int = 0
     log: str = "none"
     models: Path | None = None
     config: dict[str, object] | None = None
+    capture: bool = True
+    matmul_precision: str = "highest"
 
     def __post_init__(self) -> None:
         check_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)

@@ -36,17 +36,17 @@ def test_two_sizes_and_a_rate_that_changes_at_every_step(graphs, compare):
 
 def test_recordings_hold_numbers_fast(graphs):
     """Without which the tests here would say nothing."""
-    weight = nn.Parameter(torch.ones(3, device=graphs.device))
-    weight.grad = torch.ones_like(weight)
+    first, weight = (nn.Parameter(torch.ones(3, device=graphs.device)) for _ in range(2))
+    gradient = first.grad = weight.grad = torch.ones(3, device=graphs.device)
+    torch.optim.SGD([first], lr=0.5).step()  # what a first launch does beside is not to be recorded
     optimizer = torch.optim.SGD([weight], lr=0.5)
-    torch.relu(weight)  # a first launch, outside of the recording
     with RECORDERS[graphs.device.type](graphs.device).record() as graph:
         optimizer.step()
     assert weight.tolist() == [1, 1, 1]
     optimizer.param_groups[0]["lr"] = 0.25
     graph.replay()
     assert weight.tolist() == [0.5, 0.5, 0.5]
-    weight.grad = torch.zeros_like(weight)  # a tensor in another's place
+    weight.grad = 0 * gradient  # a tensor in another's place
     graph.replay()
     assert weight.tolist() == [0, 0, 0]
 
