@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .._checks import check_device
 from ..nn import ChebConv
+from ..nn.sync import world_size
 from ..ops import Csr
 from .optimizer import DeviceRates, keep_implementation, make_capturable
 from .recorder import RECORDERS, Recording
@@ -75,8 +77,8 @@ class TrainingStep:
 
     The step runs as usual, with one warning that says why, where it cannot be recorded: an operation that waits for the
     device, too little memory, state that is replaced or counted in Python instead of changed in place, random numbers from
-    the CPU. What Python does in `loss` beside that happens in the first calls and in the recording alone: a loss or a network
-    with other branches or numbers from step to step needs `capture=False`.
+    the CPU, several processes. What Python does in `loss` beside that happens in the first calls and in the recording alone:
+    a loss or a network with other branches or numbers from step to step needs `capture=False`.
 
     Args:
         model: the network, on its device.
@@ -95,6 +97,10 @@ class TrainingStep:
         self._capture = self._on_graphs and capture
         self._changes = 0
         self._too_many = False
+        if self._capture and world_size(None) > 1:
+            self._capture = False
+            if dist.get_rank() == 0:
+                _warn("steps are not recorded: processes that train together exchange gradients")
         if self._on_graphs:
             make_capturable(optimizer)
         optimizer.register_load_state_dict_pre_hook(keep_implementation)
@@ -119,7 +125,10 @@ class TrainingStep:
         return self._run(batch) if shape.recorded is None else self._replay(shape.recorded, batch)
 
     def reset(self) -> None:
-        """Forgets what was recorded, and frees its memory; the next steps warm up and record anew."""
+        """Forgets what was recorded, and frees its memory; the next steps warm up and record anew.
+
+        For changes that the step cannot see, such as a layer in another's place.
+        """
         self._shapes: dict[Hashable, _Shape] = {}
         self._stale = True
         if self._on_graphs:
@@ -145,8 +154,7 @@ class TrainingStep:
         self.reset()
         self._stale = False
         self._parameters, self._modules = parameters, list(self.model.modules())
-        convolutions = [module for module in self._modules if isinstance(module, ChebConv)]
-        self._graphs = {(id(c.graph), c.weight.dtype): (c.graph, c.weight.dtype) for c in convolutions}.values()
+        self._convolutions = [module for module in self._modules if isinstance(module, ChebConv)]
         self._rates = DeviceRates(self.optimizer)
         if self._capture:  # a new one: memory that former graphs have left cannot be shared again
             self._recorder = RECORDERS[self.device.type](self.device)
@@ -157,9 +165,10 @@ class TrainingStep:
 
         Who keeps the Laplacians keeps others from taking their identities.
         """
+        graphs = {(id(c.graph), c.weight.dtype == torch.float64): c.graph for c in self._convolutions}
         laplacians = [
-            graph.laplacian_csr(self.device, torch.float64 if dtype == torch.float64 else torch.float32)
-            for graph, dtype in self._graphs
+            graph.laplacian_csr(self.device, torch.float64 if double else torch.float32)
+            for (_, double), graph in graphs.items()
         ]
         settings = {f"the optimizer's {name}": values for name, values in self._rates.settings().items()}
         settings["the memory of the parameters"] = [p.data_ptr() for p in self._parameters]

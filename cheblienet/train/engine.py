@@ -150,10 +150,7 @@ class _Run:
         if idist.get_world_size() > 1:
             device_ids = [options.device] if options.device.type == "cuda" else None
             wrapped = DistributedDataParallel(self.model, device_ids=device_ids)
-
-        def loss(x: Tensor, y: Tensor) -> Tensor:
-            return task.loss(self._forward(wrapped, x), y)
-
+        loss = lambda x, y: task.loss(self._forward(wrapped, x), y)  # noqa: E731
         self.step = TrainingStep(self.model, task.optimizer, loss, capture=options.capture and self._can_capture())
 
         def update(_: Engine, batch: Batch) -> tuple[Tensor, int]:
@@ -193,14 +190,12 @@ class _Run:
 
     def _can_capture(self) -> bool:
         """Whether steps may be recorded; says so where they would be, and may not."""
-        obstacles = {
-            "processes that train together exchange gradients": idist.get_world_size() > 1,
-            "the network may change before each": self.task.before_step is not None,
-            "a compiled network decides in Python what it runs": self.options.compile,
-        }
-        obstacle = next((reason for reason, there in obstacles.items() if there), None)
-        would = self.options.capture and self.options.device.type in RECORDERS and idist.get_rank() == 0
-        if obstacle and would:
+        obstacle = None
+        if self.task.before_step is not None:
+            obstacle = "the network may change before each"
+        elif self.options.compile:
+            obstacle = "a compiled network decides in Python what it runs"
+        if obstacle and self.options.capture and self.options.device.type in RECORDERS and idist.get_rank() == 0:
             warnings.warn(f"fit: steps are not recorded: {obstacle}", stacklevel=2)
         return obstacle is None
 

@@ -1,6 +1,6 @@
 """What capturing and checkpoints ask of an optimizer: rates on the device, implementations that are kept, plain numbers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,7 +54,7 @@ def plain_numbers(state: Any) -> Any:
     """A state of an optimizer's groups or of a scheduler, with numbers for the tensors that hold one."""
     if isinstance(state, Tensor) and state.ndim == 0:
         return state.item()
-    if isinstance(state, Mapping):
+    if type(state) is dict:  # and not a Counter, such as milestones
         return {key: plain_numbers(value) for key, value in state.items()}
     if type(state) in (list, tuple):
         return type(state)(plain_numbers(value) for value in state)

@@ -185,6 +185,18 @@ def test_checkpoints_hold_numbers(graphs, tmp_path, make_optimizer):
     assert type(resumed.optimizer.param_groups[0]["lr"]) is kind
 
 
+def test_schedulers_with_state_of_their_own_resume(tmp_path):
+    def steps(task):
+        task.scheduler = torch.optim.lr_scheduler.MultiStepLR(task.optimizer, [3, 8], gamma=0.1)
+        return task
+
+    fit(steps(make_task("cpu")), make_options(tmp_path, max_epochs=1))
+    task = steps(make_task("cpu"))
+    fit(task, make_options(tmp_path, max_epochs=2, resume=True))
+    assert task.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert sorted(task.scheduler.milestones.elements()) == [3, 8]
+
+
 def of_the_cpu(parameters, lr):
     return torch.optim.Adam(parameters, lr=lr)
 
