@@ -14,6 +14,10 @@ class Recording(Protocol):
     def replay(self) -> None: ...
 
 
+# The allocator of pinned memory goes on asking graphs whose recording could not be ended which streams are theirs.
+_unended: list[torch.cuda.CUDAGraph] = []
+
+
 class CudaRecorder:
     """Records on a stream of its own; the graphs share their memory, so only one may run at a time.
 
@@ -63,6 +67,7 @@ class CudaRecorder:
             pass  # it was ended: the graph owns the memory, and gives it back
         else:
             torch._C._cuda_releasePool(index, self.pool)
+            _unended.append(graph)
         graph.reset()
         generator = torch.cuda.default_generators[index]
         state = generator.get_state()
