@@ -12,7 +12,7 @@ namespace cheblienet {
 // with the vertices of the tile and around it in shared memory. Bytes moved per item: 16 * packs * (vertices of the
 // tile and around it + rows).
 template <class T, int D>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 4)
     tile_dots(const T* __restrict__ left, const T* __restrict__ right, const RowSpan* __restrict__ rows,
               const int32_t* __restrict__ slots, const int32_t* __restrict__ halo,
               device_accumulate_t<T>* __restrict__ shares, int64_t entries, TileShape s) {

@@ -128,7 +128,7 @@ struct TileEntries {
 // slot 2 + bias.
 // Slots beyond the last do not count. With several k the blocks of a split wait for each other: all must be resident.
 template <class T, int D>
-__global__ void __launch_bounds__(kTileThreads)
+__global__ void __launch_bounds__(kTileThreads, 4)
     tile_orders(const T* __restrict__ x, T* z, T* __restrict__ y, const T* __restrict__ bias,
                 const RowSpan* __restrict__ rows, const device_accumulate_t<T>* __restrict__ values,
                 const int32_t* __restrict__ slots, const int32_t* __restrict__ halo, uint32_t* barriers, TileShape s) {
