@@ -1,7 +1,9 @@
-"""Traffic and instructions of the CUDA kernels at the paper's sizes, counted while a simulator executes their PTX, and what
-a GPU would need for them at best."""
+"""What the CUDA kernels move and execute at the paper's sizes, counted while a simulator executes their PTX, and what an
+H200 needs for it by the model of `model.py`."""
 
-from collections.abc import Callable, Iterator
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,39 +11,50 @@ import torch
 from torch import Tensor
 
 from cheblienet import ops
-from cheblienet.graphs import SE2GEGraph, SO3GEGraph
+from cheblienet.graphs import Graph, SE2GEGraph, SO3GEGraph
 from cheblienet.graphs.manifold import GEGraph
 from cheblienet.nn import SE2SpatialPool, SE2SpatialUnpool, SO3SpatialPool
 
+from . import sass
+from .compiler import cuda_module
 from .executor import Simulator
+from .model import H200, Counts
 
-# The paper's MNIST network: SE(2) 28 x 28 x 6 and 14 x 14 x 6, K = 16, R = 4, batches of 16.
+# The paper's MNIST network: SE(2) 28 x 28 x 6, K = 16, R = 4, batches of 16.
 BATCH, NEIGHBORS, ORDERS = 16, 16, 4
-
-# An H100 SXM (NVIDIA's H100 white paper; memory and cache as measured by others): bytes per second, and 132 processors at
-# 1.98 GHz, each with four schedulers of one warp instruction, 128 lanes of float32 and 64 of float64 per cycle.
-DRAM, L2 = 3.0e12, 5.5e12
-CYCLES = 132 * 1.98e9
-ISSUED, FP32, FP64, SHARED = 4 * CYCLES, 128 * CYCLES, 64 * CYCLES, CYCLES
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What a kernel does over and over: `count` times, of which each is `steps` multiply-adds or candidates or just one."""
+    """What a kernel does over and over, and what its counts do not tell of it.
+
+    Attributes:
+        name, count, bytes_limit: the unit, how many there are in all samples, and the most bytes to load for one.
+        rounds: loads of a block that wait for those before them, per launch.
+        distant: whether its bytes come from beyond L2, once each. Those that the launch before has just written do not.
+        per_sample: whether its counts grow with the samples; if not, one run has them all.
+    """
 
     name: str
     count: float
-    steps: int = 1
     bytes_limit: float | None = None
+    rounds: float = 2
+    distant: bool = True
+    per_sample: bool = True
 
 
 @dataclass(frozen=True)
 class Work:
-    """Work of an operator, and the units of its kernels."""
+    """Work of an operator on so many samples, and the units of its kernels.
+
+    `samples` of the batch are executed; the rest is the same once more, so counts are multiplied. That is exact where a
+    group of lanes is as full as with the whole batch. Launches and blocks are those of the whole batch.
+    """
 
     name: str
-    run: Callable[[Simulator], Any]
+    run: Callable[[Simulator, int], Any]
     units: dict[str, Unit]
+    samples: int = BATCH
 
 
 @dataclass(frozen=True)
@@ -56,35 +69,25 @@ class Row:
     coalescing: float
     bank_ways: float
     active_lanes: float
-    instructions_per_step: float  # of a lane, in PTX
-    dram_bytes: float
-    dram_stored: float
-    l2_bytes: float
-    dram_us: float
-    l2_us: float
-    issue_us: float
-    arithmetic_us: float
-    other_launches: int  # of other kernels, in the same work
+    counts: Counts
 
     @property
     def bound(self) -> str:
-        times = {"DRAM": self.dram_us, "L2": self.l2_us, "issue": self.issue_us, "arithmetic": self.arithmetic_us}
+        times = self.counts.bounds(H200)
         return max(times, key=lambda name: times[name])
 
     @property
-    def estimate_us(self) -> float:
-        return max(self.dram_us, self.l2_us, self.issue_us, self.arithmetic_us)
+    def predicted_us(self) -> float:
+        return 1e6 * self.counts.seconds(H200)
 
     def shortfalls(self) -> list[str]:
         """What was to be reached, and was not."""
         recurrence = self.kernel == "chebyshev_step"
+        lanes = 28.0 if recurrence else 24.0 if self.kernel.startswith("nearest_") else 0
         wanted = {
             "coalescing": (self.coalescing, 0.95 if recurrence else 0.85),
             "bank conflicts": (-self.bank_ways, -1.0),
-            "active lanes": (
-                self.active_lanes,
-                28.0 if recurrence else 24.0 if self.kernel.startswith("nearest_") else 0,
-            ),
+            "active lanes": (self.active_lanes, lanes),
             "bytes per edge": (-self.bytes_per_unit, -(self.bytes_limit or float("inf"))),
         }
         return [name for name, (value, least) in wanted.items() if value < least]
@@ -94,30 +97,55 @@ def signal(vertices: int, channels: int, dtype: torch.dtype = torch.float32) -> 
     return torch.randn(BATCH, vertices, channels).to(dtype)
 
 
+def named(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@functools.cache
 def se2(side: int) -> SE2GEGraph:
     return SE2GEGraph((side, side, 6), (1.0, 0.1, 2.048 / side**2), NEIGHBORS)
+
+
+def recurrence_units(graph: Graph, channels: int, dtype: torch.dtype) -> dict[str, Unit]:
+    """A block of the recurrence reads its rows, then their entries, then two neighbours at a time in two samples. What it
+    reads, the launch before has written: blocks of samples are chosen so that L2 holds them."""
+    longest = int(torch.bincount(graph.edge_index[0]).max())
+    limit = 1.1 * (channels * dtype.itemsize + 8)
+    edges = BATCH * graph.num_edges * (ORDERS - 1)
+    return {
+        "chebyshev_step": Unit("edge", edges, limit, rounds=2 + math.ceil(longest / 2), distant=False),
+        "chebyshev_edges": Unit("edge", graph.num_edges, distant=False, per_sample=False),
+    }
+
+
+def full_groups(channels: int, dtype: torch.dtype) -> int:
+    """The fewest samples with which the recurrence's groups of 32 lanes are as full as with all: two samples a lane."""
+    packs = math.ceil(channels * dtype.itemsize / 16)
+    return min(BATCH, 2 * math.ceil(32 / packs))
 
 
 def convolution(side: int, channels: int, dtype: torch.dtype) -> Work:
     """The recurrence of a layer that keeps its width, forward."""
     graph = se2(side)
     x, theta = signal(graph.num_vertices, channels, dtype), torch.randn(ORDERS, channels, channels).to(dtype)
-    limit = 1.1 * (channels * dtype.itemsize + 8)
-    edges = BATCH * graph.num_edges * (ORDERS - 1)
-    name = f"SE(2) {side}x{side}x6, {channels} channels, {str(dtype).removeprefix('torch.')}"
-    units = {"chebyshev_step": Unit("edge", edges, channels, limit), "chebyshev_edges": Unit("edge", graph.num_edges)}
-    return Work(name, lambda executor: executor.chebyshev(x, theta, *graph.laplacian_csr(), None), units)
+
+    def run(executor: Simulator, samples: int) -> None:
+        executor.chebyshev(x[:samples], theta, *graph.laplacian_csr(), None, memory=H200.l2_bytes)
+
+    name = f"SE(2) {side}x{side}x6, {channels} channels, {named(dtype)}"
+    return Work(name, run, recurrence_units(graph, channels, dtype), full_groups(channels, dtype))
 
 
 def laplacian_gradient(side: int, channels: int) -> Work:
     graph = se2(side)
     x, theta = signal(graph.num_vertices, channels), torch.randn(ORDERS, channels, channels)
-    units = {"chebyshev_edge_dots": Unit("edge", BATCH * graph.num_edges, channels * (ORDERS - 1))}
-    return Work(
-        f"SE(2) {side}x{side}x6, {channels} channels, gradient of the Laplacian",
-        lambda executor: executor.chebyshev_backward(x, x, theta, *graph.laplacian_csr(), False, False, False, True),
-        units,
-    )
+    units = {"chebyshev_edge_dots": Unit("edge", BATCH * graph.num_edges, rounds=4)}
+
+    def run(executor: Simulator, samples: int) -> None:
+        part, laplacian, needs = x[:samples], graph.laplacian_csr(), (False, False, False, True)
+        executor.chebyshev_backward(part, part, theta, *laplacian, *needs, memory=H200.l2_bytes)
+
+    return Work(f"SE(2) {side}x{side}x6, {channels} channels, gradient of the Laplacian", run, units)
 
 
 def pooling(
@@ -126,29 +154,47 @@ def pooling(
     x, index, reduction = signal(vertices, channels, dtype), (layer.members, layer.rowptr, layer.entry), layer.reduction
     elements = BATCH * channels
 
-    def run(executor: Simulator) -> None:
-        y, winner = executor.gather_reduce(x, *index, None, reduction)
+    def run(executor: Simulator, samples: int) -> None:
+        y, winner = executor.gather_reduce(x[:samples], *index, None, reduction)
         executor.gather_reduce_backward(y, winner, *index, reduction)
 
     units = {
         "gather_reduce": Unit("output", elements * len(layer.members)),
         "gather_reduce_backward": Unit("input", elements * vertices),
     }
-    return Work(f"{name}, {channels} channels, {str(dtype).removeprefix('torch.')}, {reduction}", run, units)
+    return Work(f"{name}, {channels} channels, {named(dtype)}, {reduction}", run, units)
+
+
+def normalisation_units(elements: int, channels: int, dtype: torch.dtype) -> dict[str, Unit]:
+    """A thread reads what it knows of its channels, and goes down its rows two at a time; a level of a block's sum is a
+    barrier and a chain of reads and writes of shared memory, two rounds. As csrc/cuda/norm_rows.cuh divides the rows."""
+    pack = 16 // dtype.itemsize if channels % (16 // dtype.itemsize) == 0 else 1
+    height = max(1, 256 // min(64, math.ceil(channels / pack)))
+    rows = elements // channels
+    parts = min(1024, math.ceil(rows / (8 * height)))
+    passes, levels = 1 + math.ceil(rows / (parts * height)) / 2, 2 * math.ceil(math.log2(height))
+    rounds = {
+        "norm_moments": passes + levels,
+        "norm_statistics": 11 + parts / 128,
+        "norm_apply": passes,
+        "norm_gradient_sums": passes + levels,
+        "norm_parameter_gradients": 11 + parts / 128,
+        "norm_gradient": passes,
+    }
+    return {kernel: Unit("element", elements, rounds=count) for kernel, count in rounds.items()}
 
 
 def normalisation(vertices: int, channels: int, dtype: torch.dtype) -> Work:
     x, residual, dy = (signal(vertices, channels, dtype) for _ in range(3))
     weight, bias = torch.rand(channels) + 0.5, torch.randn(channels)
 
-    def run(executor: Simulator) -> None:
-        _, mean, var, s = executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, True)
-        executor.batch_norm_backward(dy, s, weight, bias, mean, var, 1e-5, True, True)
+    def run(executor: Simulator, samples: int) -> None:
+        part = slice(samples)
+        _, mean, var, s = executor.batch_norm(x[part], residual[part], weight, bias, None, None, 1e-5, True)
+        executor.batch_norm_backward(dy[part], s, weight, bias, mean, var, 1e-5, True, True)
 
-    names = "norm_moments", "norm_statistics", "norm_apply", "norm_gradient_sums", "norm_parameter_gradients"
-    units = dict.fromkeys((*names, "norm_gradient"), Unit("element", x.numel()))
-    name = f"{vertices} vertices, {channels} channels, {str(dtype).removeprefix('torch.')}, residual and ReLU"
-    return Work(name, run, units)
+    name = f"{vertices} vertices, {channels} channels, {named(dtype)}, residual and ReLU"
+    return Work(name, run, normalisation_units(x.numel(), channels, dtype), samples=4)
 
 
 def neighbours(name: str, graph: GEGraph, group: str, tree: bool) -> Work:
@@ -162,7 +208,7 @@ def neighbours(name: str, graph: GEGraph, group: str, tree: bool) -> Work:
     }
     return Work(
         f"{name}, {'tree' if tree else 'all pairs'}",
-        lambda executor: executor.nearest_neighbors(graph.elements, sigmas, NEIGHBORS, group, tree=tree),
+        lambda executor, _: executor.nearest_neighbors(graph.elements, sigmas, NEIGHBORS, group, tree=tree),
         units,
     )
 
@@ -173,17 +219,18 @@ def mutual(side: int) -> Work:
     slots = Unit("slot", graph.num_vertices * NEIGHBORS)
     return Work(
         f"SE(2) {side}x{side}x6, edges",
-        lambda executor: executor.mutual_neighbors(*found, float("inf")),
+        lambda executor, _: executor.mutual_neighbors(*found, float("inf")),
         {"find_mutual": slots, "write_edges": slots},
     )
 
 
+WIDTHS = [(channels, dtype) for dtype in (torch.float32, torch.bfloat16) for channels in (16, 32, 64, 128)]
+
+
 def works() -> Iterator[Work]:
-    """The sizes of the paper's networks; of its convolutions the second stage of the MNIST network, whose graph has the
-    same pattern as that of the first stage and a quarter of the vertices."""
-    for channels in (16, 32, 64, 128):
-        yield convolution(14, channels, torch.float32)
-    yield convolution(14, 64, torch.bfloat16)
+    """The sizes of the paper's networks."""
+    for channels, dtype in WIDTHS:
+        yield convolution(28, channels, dtype)
     yield laplacian_gradient(14, 32)
     yield pooling("SE(2) 28x28x6 to 14x14x6", SE2SpatialPool(2, (28, 28, 6), "max"), 4704, 32)
     yield pooling("SE(2) 28x28x6 to 14x14x6", SE2SpatialPool(2, (28, 28, 6), "max"), 4704, 64, torch.bfloat16)
@@ -200,84 +247,129 @@ def works() -> Iterator[Work]:
     yield mutual(28)
 
 
-def measure(work: Work, simulator: Simulator) -> list[Row]:
-    """Runs the work in the simulator: one row per kernel that has a unit."""
-    simulator.reports, simulator.profile = [], True
+class Machine:
+    """The compiled module's machine code beside the PTX that a simulator executes."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator, self.code = simulator, sass.machine_code(cuda_module(), simulator.arch)
+
+    @functools.cache  # noqa: B019  (lives as long as the process)
+    def per_ptx_instruction(self, instance: str, memory: str) -> float:
+        for module in self.simulator.modules.values():
+            if instance in module.kernels:
+                return sass.per_ptx_instruction(self.code[instance], sass.ptx_code(module.ptx)[instance], memory)
+        raise KeyError(instance)
+
+    def instructions(self, report: dict[str, Any]) -> float:
+        memory = "shared" if report["shared_phases"] > report["load_requests"] else "global"
+        return float(report["warp_instructions"] * self.per_ptx_instruction(report["instance"], memory))
+
+
+def executed(work: Work, simulator: Simulator, samples: int, lists: bool = False) -> list[tuple[str, dict[str, Any]]]:
+    """The launches of the work on so many samples: kernel and report."""
+    simulator.reports, simulator.profile, simulator.lists = [], True, lists
     try:
-        work.run(simulator)
+        work.run(simulator, samples)
     finally:
-        simulator.profile = False
+        simulator.profile = simulator.lists = False
+    return simulator.reports
+
+
+def measure(work: Work, simulator: Simulator, machine: Machine | None = None) -> list[Row]:
+    """Runs the work in the simulator: one row per kernel that has a unit. Without machine code, PTX instructions count."""
+    reports = executed(work, simulator, work.samples)
+    listed = reports if work.samples == BATCH else executed(work, simulator, BATCH, lists=True)
     rows = []
     for kernel, unit in work.units.items():
-        reports = [report for name, report in simulator.reports if name == kernel]
-        if not reports:
+        mine = [report for name, report in reports if name == kernel]
+        launches = [report["blocks"] for name, report in listed if name == kernel]
+        if not mine:
             continue
-        total = {key: sum(report[key] for report in reports) for key in reports[0]}
-        moved = total["load_bytes"] + total["store_bytes"]
-        l2 = 32 * (total["load_sectors"] + total["store_sectors"])
-        dram = total["unique_load"] + total["unique_store"]
+        total = {key: sum(report[key] for report in mine) for key in mine[0] if key != "instance"}
+        times = BATCH / work.samples if unit.per_sample else 1.0
+        instructions = sum(machine.instructions(r) if machine else r["warp_instructions"] for r in mine)
+        sectors = total["load_sectors"] + total["store_sectors"]
+        counts = Counts(
+            launches=len(launches),
+            blocks=sum(launches),
+            instructions=times * instructions,
+            wavefronts=times * total["shared_ways"],
+            sectors=times * sectors,
+            distant=times * (total["unique_load"] + total["unique_store"]) if unit.distant else 0,
+            rounds=len(launches) * unit.rounds,
+        )
         rows.append(
             Row(
                 work=work.name,
                 kernel=kernel,
                 unit=unit.name,
-                bytes_per_unit=total["load_bytes"] / unit.count,
+                bytes_per_unit=times * total["load_bytes"] / unit.count,
                 bytes_limit=unit.bytes_limit,
-                coalescing=moved / l2,
+                coalescing=(total["load_bytes"] + total["store_bytes"]) / (32 * sectors),
                 bank_ways=total["shared_ways"] / total["shared_phases"] if total["shared_phases"] else 1.0,
                 active_lanes=total["lane_instructions"] / total["warp_instructions"],
-                instructions_per_step=total["lane_instructions"] / (unit.count * unit.steps),
-                dram_bytes=dram,
-                dram_stored=total["unique_store"],
-                l2_bytes=l2,
-                dram_us=1e6 * dram / DRAM,
-                l2_us=1e6 * l2 / L2,
-                issue_us=1e6 * max(total["warp_instructions"] / ISSUED, total["shared_ways"] / SHARED),
-                other_launches=len(simulator.reports) - len(reports),
-                arithmetic_us=1e6 * (total["fp32"] / FP32 + total["fp64"] / FP64),
+                counts=counts,
             )
         )
     return rows
 
 
+def figures(counts: Counts) -> str:
+    """Cells of a table: launches, and millions of instructions, wavefronts and sectors."""
+    millions = (counts.instructions, counts.wavefronts, counts.sectors)
+    return f"{counts.launches:.0f} | " + " | ".join(f"{value / 1e6:.3f}" for value in millions)
+
+
 def table(rows: list[Row]) -> str:
     lines = [
-        "| work | kernel | loaded per unit (at most) | coalescing | bank ways | active lanes | instructions per step | "
-        "unique MB | sectors MB | H100: bound | at least | not reached |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| work | kernel | launches | M instructions | M wavefronts | M sectors | loaded per unit (at most) | coalescing | "
+        "bank ways | active lanes | bound | predicted | not reached |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         limit = f" ({row.bytes_limit:.0f})" if row.bytes_limit else ""
         lines.append(
-            f"| {row.work} | `{row.kernel}` | {row.bytes_per_unit:.1f} B / {row.unit}{limit} | {row.coalescing:.2f} | "
-            f"{row.bank_ways:.2f} | {row.active_lanes:.1f} | {row.instructions_per_step:.1f} | "
-            f"{row.dram_bytes / 1e6:.2f} | {row.l2_bytes / 1e6:.2f} | {row.bound} | {row.estimate_us:.1f} us | "
-            f"{', '.join(row.shortfalls()) or '-'} |"
+            f"| {row.work} | `{row.kernel}` | {figures(row.counts)} | {row.bytes_per_unit:.1f} B / {row.unit}{limit} | "
+            f"{row.coalescing:.2f} | {row.bank_ways:.2f} | {row.active_lanes:.1f} | {row.bound} | "
+            f"{row.predicted_us:.1f} us | {', '.join(row.shortfalls()) or '-'} |"
         )
     return "\n".join(lines)
 
 
-def conclusions(rows: list[Row]) -> str:
-    """What the figures say about two choices: no kernel that takes the last step of the recurrence and the product with
-    Theta together, and a search of all pairs for few elements only."""
-    lines = []
-    for row in rows:
-        if row.kernel == "chebyshev_step":
-            saved = row.dram_stored / (ORDERS - 1) * 2  # T_{R-1}(L) x is neither written nor read again
-            product = row.dram_stored / (ORDERS - 1) * (ORDERS + 1)  # all orders read, the result written
-            share = saved / (row.l2_bytes + product)
-            lines.append(f"- {row.work}: the product with Theta in the last step would save {share:.1%} of the bytes.")
+def searches(rows: list[Row]) -> str:
+    """All pairs against the tree, of the graphs that have both."""
     pairs = {row.work.split(", ")[0]: row for row in rows if row.kernel == "nearest_of_all"}
-    for row in rows:
-        all_pairs = pairs.get(row.work.split(", ")[0])
-        if row.kernel == "nearest_in_tree" and all_pairs is not None:
-            more = row.other_launches - all_pairs.other_launches
+    return "\n".join(
+        f"- {name}: all pairs take {pairs[name].predicted_us:.1f} us, the tree {row.predicted_us:.1f} us and a sort."
+        for row in rows
+        if row.kernel == "nearest_in_tree" and (name := row.work.split(", ")[0]) in pairs
+    )
+
+
+def check(rows: Iterable[Row], measured: list[dict[str, Any]]) -> str:
+    """The recurrence's kernels as they were measured, forward and backward, beside what the model says: those of the two
+    widths of a convolution together."""
+    by_work = {(row.work, row.kernel): row.counts for row in rows}
+    lines = [
+        "| convolution | kernel | launches | M instructions | M wavefronts | M sectors | predicted | measured | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for found in measured:
+        for kernel in ("chebyshev_step", "chebyshev_edges"):
+            works = [f"SE(2) 28x28x6, {channels} channels, {found['dtype']}" for channels in found["channels"]]
+            parts = [by_work[work, kernel] for work in works if (work, kernel) in by_work]
+            if not parts:
+                continue
+            predicted, actual = 1e6 * sum(part.seconds(H200) for part in parts), found[kernel]["us"]
+            total = functools.reduce(Counts.__add__, parts)
+            if total.launches != found[kernel]["launches"]:
+                raise ValueError(f"{kernel} {works}: {total.launches} launches, {found[kernel]['launches']} measured")
             lines.append(
-                f"- {row.work.split(', ')[0]}: all pairs take {all_pairs.estimate_us:.1f} us, the tree "
-                f"{row.estimate_us:.1f} us, {more} launches more and a sort."
+                f"| {' -> '.join(map(str, found['channels']))}, {found['dtype']} | `{kernel}` | {figures(total)} | "
+                f"{predicted:.1f} us | {actual:.1f} us | {predicted / actual:.2f} |"
             )
     return "\n".join(lines)
 
 
 def as_records(rows: list[Row]) -> list[dict[str, object]]:
-    return [{**asdict(row), "bound": row.bound, "estimate_us": row.estimate_us} for row in rows]
+    return [{**asdict(row), "bound": row.bound, "predicted_us": row.predicted_us} for row in rows]
