@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.gpu import construction, convolution, facts, parts, report, timing, training
 from benchmarks.gpu.runner import Part, run_all
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def python(name, code, limit=60.0, **options):
@@ -30,7 +31,9 @@ def alive(pid):
 def test_parts_lose_nothing_of_one_another(tmp_path):
     write = "import os, pathlib; pathlib.Path(os.environ['OUT'], '{}').write_text('here')"
     out = {"environment": {"OUT": str(tmp_path)}}
-    child = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+    child = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); "
+    )
     said = []
     outcomes = run_all(
         [
@@ -132,7 +135,11 @@ def test_every_part_measures_and_is_reported(folder):
     report.write(folder)
     text = (folder / "README.md").read_text()
     assert text.startswith("# a card\n")
-    for wanted in ("| memcheck | timed out | after 60 s | 60 |", "| 2->4 | bfloat16 | cheblienet |", "| SE(2) 4x4x6 | 96 |"):
+    for wanted in (
+        "| memcheck | timed out | after 60 s | 60 |",
+        "| 2->4 | bfloat16 | cheblienet |",
+        "| SE(2) 4x4x6 | 96 |",
+    ):
         assert wanted in text
     assert "No test was run." in text
     assert (folder / "convolution.png").stat().st_size > 5000
@@ -152,7 +159,15 @@ def test_all_parts_fit_into_eight_minutes(tmp_path):
     chosen = parts.parts(sys.executable, tmp_path, ROOT, known)
     assert parts.BUDGET < 480
     names = [part.name for part in chosen]
-    assert {"convolution-rows", "convolution-tiles", "training", "construction", "tests", "memcheck", "racecheck"} <= set(names)
+    assert {
+        "convolution-rows",
+        "convolution-tiles",
+        "training",
+        "construction",
+        "tests",
+        "memcheck",
+        "racecheck",
+    } <= set(names)
     by_name = {part.name: part for part in chosen}
     assert by_name["convolution-tiles"].environment == {"CHEBLIENET_STEPS": "tiles"}
     assert "tests/cuda" in by_name["tests"].command

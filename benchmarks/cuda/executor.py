@@ -86,15 +86,19 @@ class Simulator:
     def launch(self, module: str, kernel: str, grid: tuple[int, ...], block: int, *arguments: Any) -> None:
         """`kernel` as in `instance`; tensors and arrays are memory that the kernel may write to."""
         checks, compiled = not self.profile, self.module(module)
-        report = {} if self.lists else compiled.launch(
-            kernel,
-            tuple(int(n) for n in grid),
-            (int(block),),
-            [as_numpy(a) if isinstance(a, Tensor) else a for a in arguments],
-            check=checks,
-            race=checks,
-            seed=self.seed,
-            profile=self.profile,
+        report = (
+            {}
+            if self.lists
+            else compiled.launch(
+                kernel,
+                tuple(int(n) for n in grid),
+                (int(block),),
+                [as_numpy(a) if isinstance(a, Tensor) else a for a in arguments],
+                check=checks,
+                race=checks,
+                seed=self.seed,
+                profile=self.profile,
+            )
         )
         found = {"blocks": math.prod(int(n) for n in grid), "instance": list(compiled.kernels)[compiled.find(kernel)]}
         self.reports.append((kernel.split("<")[0].removeprefix(r"\b"), {**report, **found}))

@@ -10,8 +10,9 @@ processor's share over the mean: blocks do not always divide by processors. A ke
 round is a load that must have come before the next one goes out, and each block makes some of them one after the other.
 
 The rates are ceilings that were measured on an H200: copies in memory and within L2, a kernel that does nothing. The
-round is fitted to the convolution's kernels as they were measured there, six figures and one constant: `h200.json` has
-them, `check.py` shows how near the model comes.
+clock is what the measured 33 TB/s of shared memory come to. The round alone is fitted, to the convolution's kernels as
+they were measured there, twelve figures and one constant. `h200.json` has what was measured, `h200_counts.json` the counts
+of the kernels of that day, so that the model can be held to both when the kernels have changed.
 """
 
 import json

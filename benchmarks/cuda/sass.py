@@ -44,7 +44,9 @@ def machine_code(binary: Path, arch: str) -> dict[str, list[Instruction]]:
             branches = name.startswith("BRA") and not name.startswith("BRA.DIV")
             goal = re.search(r"0x([0-9a-f]+)", rest) if branches else None
             if name != "NOP":
-                body.append(Instruction(int(place, 16), name, predicate is not None, int(goal[1], 16) if goal else None))
+                body.append(
+                    Instruction(int(place, 16), name, predicate is not None, int(goal[1], 16) if goal else None)
+                )
     return found
 
 

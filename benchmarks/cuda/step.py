@@ -6,7 +6,7 @@ mode. A kernel of ours takes what `model.py` says. Kernels of the framework are 
 took on the card, products of matrices by their width, copies and sums by their size; others move their bytes once. The
 pause between the nodes of a CUDA graph comes on top.
 
-What was measured there belongs to the kernels of that day. Their counts are kept beside it, in `h200_step.json`, so that
+What was measured there belongs to the kernels of that day. Their counts are kept beside it, in `h200_counts.json`, so that
 the model can be held to it when the kernels have changed.
 """
 
@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,9 @@ from .traffic import (
     se2,
 )
 
-KEPT = Path(__file__).with_name("h200_step.json")
+KEPT = Path(__file__).with_name("h200_counts.json")
+
+PRECISIONS = (("float32", "float32"), ("float32", "tf32"), ("bfloat16", "bfloat16"))  # of signals, and of products
 
 # Operators that launch nothing: views, memory, and questions.
 FREE = {
@@ -193,12 +196,15 @@ def operator_work(name: str, arguments: tuple[Any, ...]) -> Work:
     detached = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
     signal, graph = arguments[0], se2(28)
     channels, dtype = signal.shape[2], signal.dtype
-    units: dict[str, Unit] = recurrence_units(graph, channels, dtype) | normalisation_units(signal.numel(), channels, dtype)
+    units: dict[str, Unit] = recurrence_units(graph, channels, dtype) | normalisation_units(
+        signal.numel(), channels, dtype
+    )
     options = {"memory": H200.l2_bytes} if name.startswith("chebyshev") else {}
 
     def run(executor: Simulator, samples: int) -> None:
         part = [
-            a[:samples].contiguous() if isinstance(a, Tensor) and a.ndim == 3 and len(a) == BATCH else a for a in detached
+            a[:samples].contiguous() if isinstance(a, Tensor) and a.ndim == 3 and len(a) == BATCH else a
+            for a in detached
         ]
         getattr(executor, name)(*part, **options)
 
@@ -231,7 +237,7 @@ def product_rate(width: float, precision: str) -> float:
         rates.append((math.sqrt(ORDERS * cin * cout), operations / microseconds * 1e6))
     if width <= rates[0][0]:
         return rates[0][1] * width / rates[0][0]
-    for (low, slow), (high, fast) in zip(rates, rates[1:], strict=False):
+    for (low, slow), (high, fast) in pairwise(rates):
         if width <= high:
             part = math.log(width / low) / math.log(high / low)
             return slow * (fast / slow) ** part
@@ -265,40 +271,61 @@ def captured(found: list[Node], precision: str, card: Card = H200) -> float:
     return sum(seconds(node, precision, card) for node in found) + launches(found) * (card.node - card.launch)
 
 
-def save(steps: dict[str, list[Node]], path: Path) -> None:
-    records = {name: [asdict(node) for node in found] for name, found in steps.items()}
-    lines = [f' "{name}": [\n' + ",\n".join("  " + json.dumps(r) for r in rows) + "\n ]" for name, rows in records.items()]
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+def save(steps: dict[str, list[Node]], recurrence: dict[str, Counts], path: Path) -> None:
+    """Counts of steps, by the type of their signals, and of the recurrence's kernels, by "WORK: KERNEL"."""
+    parts = [
+        f'"{name}": [\n' + ",\n".join(json.dumps(asdict(n)) for n in found) + "\n]" for name, found in steps.items()
+    ]
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(asdict(counts))}" for name, counts in recurrence.items())
+    path.write_text("{\n" + ",\n".join([*parts, f'"recurrence": {{\n{lines}\n}}']) + "\n}\n")
 
 
-def load(path: Path) -> dict[str, list[Node]]:
+def load(path: Path) -> tuple[dict[str, list[Node]], dict[str, Counts]]:
+    """What `save` wrote."""
+
     def node(record: dict[str, Any]) -> Node:
         counts = record.pop("counts")
         return Node(**record, counts=Counts(**counts) if counts else None)
 
-    return {name: [node(record) for record in rows] for name, rows in json.loads(path.read_text()).items()}
+    records = json.loads(path.read_text())
+    recurrence = {name: Counts(**counts) for name, counts in records.pop("recurrence").items()}
+    return {name: [node(record) for record in rows] for name, rows in records.items()}, recurrence
 
 
-def table(steps: dict[str, list[Node]], against: dict[str, Any] | None = None) -> str:
-    """One line per kind of launch and one for the whole step, of each precision; `against` has what was measured."""
-    head = " | launches measured | measured | ratio |" if against else ""
-    lines = [f"| step | launches of | launches | predicted |{head.removeprefix(' |')}", "|---" * (7 if against else 4) + "|"]
-    for name, precision in (("float32", "float32"), ("float32", "tf32"), ("bfloat16", "bfloat16")):
-        if precision == "tf32" and against:
-            continue
-        found, facts = steps[name], (against or {}).get(name)
+def kinds(found: list[Node], precision: str) -> dict[str, tuple[int, float]]:
+    """Launches and microseconds of every kind, and of the whole captured step."""
+    rows = {}
+    for kind in sorted({node.kind for node in found}):
+        mine = [node for node in found if node.kind == kind]
+        rows[kind] = launches(mine), 1e6 * sum(seconds(node, precision) for node in mine)
+    rows["**all, captured**"] = launches(found), 1e6 * captured(found, precision)
+    return rows
 
-        def line(kind: str, number: int, predicted: float, fact: dict[str, Any] | None, precision: str = precision) -> str:
-            end = ""
-            if against:
-                cells = (f"{fact['launches']}", f"{fact['us'] / 1e3:.3f} ms", f"{1e6 * predicted / fact['us']:.2f}") if fact else ("", "", "")
-                end = " " + " | ".join(cells) + " |"
-            return f"| {precision} | {kind} | {number} | {1e3 * predicted:.3f} ms |{end}"
 
-        for kind in sorted({node.kind for node in found}):
-            mine = [node for node in found if node.kind == kind]
-            total = sum(seconds(node, precision) for node in mine)
-            lines.append(line(kind, launches(mine), total, facts and facts["kernels"].get(kind)))
-        whole = facts and {"launches": facts["launches"], "us": 1e3 * facts["captured ms"]}
-        lines.append(line("**all, captured**", launches(found), captured(found, precision), whole))
+def table(steps: dict[str, list[Node]]) -> str:
+    """What the step would take: one line per kind of launch, a column per precision."""
+    columns = [kinds(steps[name], precision) for name, precision in PRECISIONS]
+    lines = ["| launches of | " + " | ".join(precision for _, precision in PRECISIONS) + " |", "|---|---|---|---|"]
+    for kind in dict.fromkeys(kind for column in columns for kind in column):
+        cells = [f"{column[kind][0]}: {column[kind][1] / 1e3:.3f} ms" if kind in column else "" for column in columns]
+        lines.append(f"| {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def check(kept: dict[str, list[Node]], found: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """The step as it was measured beside what the model says of the kernels of that day, and the ratio of every line."""
+    lines = [
+        "| step | launches of | launches | measured | predicted | measured | ratio |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ratios = {}
+    for name, facts in found.items():
+        whole = {"launches": facts["launches"], "us": 1e3 * facts["captured ms"]}
+        actual = {**facts["kernels"], "**all, captured**": whole}
+        for kind, (count, predicted) in kinds(kept[name], name).items():
+            cells = ["", f"{predicted / 1e3:.3f} ms", "", ""]
+            if fact := actual.get(kind):
+                ratio = ratios[f"{name} {kind}"] = predicted / fact["us"]
+                cells = [str(fact["launches"]), cells[1], f"{fact['us'] / 1e3:.3f} ms", f"{ratio:.2f}"]
+            lines.append(f"| {name} | {kind} | {count} | " + " | ".join(cells) + " |")
+    return "\n".join(lines), ratios

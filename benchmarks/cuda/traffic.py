@@ -3,7 +3,7 @@ H200 needs for it by the model of `model.py`."""
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -346,29 +346,30 @@ def searches(rows: list[Row]) -> str:
     )
 
 
-def check(rows: Iterable[Row], measured: list[dict[str, Any]]) -> str:
-    """The recurrence's kernels as they were measured, forward and backward, beside what the model says: those of the two
-    widths of a convolution together."""
-    by_work = {(row.work, row.kernel): row.counts for row in rows}
+def check(kept: dict[str, Counts], measured: list[dict[str, Any]]) -> tuple[str, list[float]]:
+    """The recurrence's kernels as they were measured, forward and backward, beside what the model says, and all ratios.
+
+    `kept` has the counts of the kernels of that day, by "WORK: KERNEL"; of the two widths of a convolution together.
+    """
     lines = [
         "| convolution | kernel | launches | M instructions | M wavefronts | M sectors | predicted | measured | ratio |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    ratios = []
     for found in measured:
         for kernel in ("chebyshev_step", "chebyshev_edges"):
             works = [f"SE(2) 28x28x6, {channels} channels, {found['dtype']}" for channels in found["channels"]]
-            parts = [by_work[work, kernel] for work in works if (work, kernel) in by_work]
-            if not parts:
-                continue
+            parts = [kept[f"{work}: {kernel}"] for work in works]
             predicted, actual = 1e6 * sum(part.seconds(H200) for part in parts), found[kernel]["us"]
             total = functools.reduce(Counts.__add__, parts)
             if total.launches != found[kernel]["launches"]:
                 raise ValueError(f"{kernel} {works}: {total.launches} launches, {found[kernel]['launches']} measured")
+            ratios.append(predicted / actual)
             lines.append(
                 f"| {' -> '.join(map(str, found['channels']))}, {found['dtype']} | `{kernel}` | {figures(total)} | "
-                f"{predicted:.1f} us | {actual:.1f} us | {predicted / actual:.2f} |"
+                f"{predicted:.1f} us | {actual:.1f} us | {ratios[-1]:.2f} |"
             )
-    return "\n".join(lines)
+    return "\n".join(lines), ratios
 
 
 def as_records(rows: list[Row]) -> list[dict[str, object]]:

@@ -88,7 +88,15 @@ def write(folder: Path) -> None:
         "Kernels of a step": "\n\n".join(profiles) or "No step was profiled.",
         "Graphs": table(
             rows_of(folder, "construction"),
-            {"graph": "", "vertices": ",d", "edges": ",d", "same_bits": "", "cpu_s": ".4f", "device_s": ".4f", "error": ""},
+            {
+                "graph": "",
+                "vertices": ",d",
+                "edges": ",d",
+                "same_bits": "",
+                "cpu_s": ".4f",
+                "device_s": ".4f",
+                "error": "",
+            },
         ),
     }
     lines = [f"# {facts['card']}", "", *(f"- {name}: {value}" for name, value in facts.items() if name != "card")]

@@ -81,7 +81,10 @@ class Rows:
         try:
             row = {**facts, **measure()}
         except Exception as error:
-            row = {**facts, "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"}
+            row = {
+                **facts,
+                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
+            }
         print(json.dumps({k: v for k, v in row.items() if not isinstance(v, list)}))
         self.rows.append(row)
         self.write()

@@ -1,5 +1,7 @@
 """What the kernels ask of memory, on graphs smaller than the paper's with the same pattern of access."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -29,3 +31,10 @@ def test_reaches(sm_90, name):
     for row in rows:
         expected = ["coalescing"] if row.kernel in SCATTERED else []
         assert row.shortfalls() == expected, row
+
+
+def test_counts_of_some_samples_are_those_of_all(sm_90):
+    work = traffic.convolution(8, 64, torch.float32)
+    assert work.samples < traffic.BATCH
+    some, all_of_them = traffic.measure(work, sm_90), traffic.measure(replace(work, samples=traffic.BATCH), sm_90)
+    assert some == all_of_them
