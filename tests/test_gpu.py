@@ -150,9 +150,13 @@ def test_a_part_that_cannot_be_measured_says_why(tmp_path):
     rows = timing.Rows(tmp_path / "rows.json")
     rows.add({"contender": "a"}, lambda: {"eager_ms": 1.0})
     rows.add({"contender": "b"}, lambda: torch.zeros(2) @ torch.zeros(3))
+    rows.add({"contender": "c"}, lambda: __import__("a_package_that_nobody_has"))
+    with pytest.raises(SystemExit, match="1 of 3 rows"):
+        rows.close()
     found = json.loads((tmp_path / "rows.json").read_text())
     assert found[0] == {"contender": "a", "eager_ms": 1.0}
     assert found[1]["error"].startswith("RuntimeError: ")
+    assert found[2]["error"] == "left out: No module named 'a_package_that_nobody_has'"
 
 
 def test_all_parts_fit_into_eight_minutes(tmp_path):
@@ -160,15 +164,9 @@ def test_all_parts_fit_into_eight_minutes(tmp_path):
     chosen = parts.parts(sys.executable, tmp_path, ROOT, known)
     assert parts.BUDGET < 480
     names = [part.name for part in chosen]
-    assert {
-        "convolution-rows",
-        "convolution-tiles",
-        "training",
-        "construction",
-        "tests",
-        "memcheck",
-        "racecheck",
-    } <= set(names)
+    assert len(set(names)) == len(names)
+    assert {"convolution-rows", "convolution-tiles", "training-rows", "training-auto", "construction"} <= set(names)
+    assert {"convolution-others", "tests", "memcheck", "racecheck"} <= set(names)
     by_name = {part.name: part for part in chosen}
     assert by_name["convolution-tiles"].environment == {"CHEBLIENET_STEPS": "tiles"}
     assert "tests/cuda" in by_name["tests"].command

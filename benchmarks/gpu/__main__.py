@@ -46,6 +46,8 @@ def main() -> None:
             raise SystemExit(f"make gpu: {why[0] if why else f'exit status {asked.returncode}'}")
         facts = json.loads(asked.stdout.splitlines()[-1])
         folder = args.out.resolve() / re.sub(r"\W+", "-", facts["card"])
+        if not args.only:
+            shutil.rmtree(folder, ignore_errors=True)  # what an earlier run left would stand among the new results
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "facts.json").write_text(json.dumps(facts, indent=1))
         chosen = [part for part in parts(sys.executable, folder, work, facts) if args.only in part.name]

@@ -54,7 +54,9 @@ def measure(rows: Rows, device: str, graphs: dict[str, Callable[[str], GEGraph]]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.construction", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the file of rows, JSON")
-    measure(Rows(parser.parse_args().out), "cuda")
+    rows = Rows(parser.parse_args().out)
+    measure(rows, "cuda")
+    rows.close()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ def graph_of(side: int) -> Graph:
     return SE2GEGraph((side, side, 6), (1.0, 0.1, 2.048 / side**2), 16)
 
 
+def steps_chosen() -> list[str]:
+    """The implementation of the recurrence's steps that this process is to take, if it is to take one."""
+    return [name for name in [os.environ.get("CHEBLIENET_STEPS")] if name]
+
+
 def measure(
     rows: Rows,
     who: str,
@@ -37,7 +42,7 @@ def measure(
     side: int = 28,
     widths: tuple[tuple[int, int], ...] = WIDTHS,
     batch: int = BATCH,
-    budget: float = 0.25,
+    budget: float = 0.15,
 ) -> None:
     """A row for each width, precision and contender."""
     graph = graph_of(side)
@@ -46,8 +51,8 @@ def measure(
         for name in PRECISIONS:
             for contender, (build, layout) in contenders.items():
                 facts = {"convolution": f"{cin}->{cout}", "precision": name, "contender": contender}
-                if who == "ours" and "CHEBLIENET_STEPS" in os.environ:
-                    facts["contender"] = f"{contender} {os.environ['CHEBLIENET_STEPS']}"
+                if who == "ours":
+                    facts["contender"] = " ".join([contender, *steps_chosen()])
 
                 def one(
                     build: Callable[[ChebConv], nn.Module] = build,
@@ -75,7 +80,9 @@ def main() -> None:
     parser.add_argument("who", choices=["ours", "others"])
     parser.add_argument("--out", type=Path, required=True, help="the file of rows, JSON")
     args = parser.parse_args()
-    measure(Rows(args.out), args.who, "cuda")
+    rows = Rows(args.out)
+    measure(rows, args.who, "cuda")
+    rows.close()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 from .runner import Part
 
 BUDGET = 470.0
-STEPS = ("rows", "tiles")  # implementations of a step of the recurrence, as CHEBLIENET_STEPS calls them
+STEPS = ("rows", "tiles", "orders")  # implementations of the recurrence, as CHEBLIENET_STEPS calls them
 # All operators on small inputs, which a checker slows down a hundred times.
 CHECKED = ["tests/cuda/test_parity.py", "-k", "results_are_those_of_the_cpu and gpu"]
 
@@ -40,27 +40,28 @@ def parts(python: str, folder: Path, root: Path, facts: dict[str, Any]) -> list[
     no_pytest = "" if facts["pytest"] else "pytest is not installed"
     checker = sanitizer()
     unchecked = no_pytest or ("" if checker else "compute-sanitizer is not found")
-    steps = STEPS if facts["chooses steps"] else ("",)
-    ours = [
-        Part(
-            f"convolution-{choice}" if choice else "convolution",
-            measuring("convolution", f"convolution-{choice}" if choice else "convolution", "ours"),
-            45,
-            {"CHEBLIENET_STEPS": choice} if choice else {},
-        )
-        for choice in steps
-    ]
+
+    def ours(module: str, limit: float, choices: tuple[str, ...], *arguments: str) -> list[Part]:
+        """A process for each implementation of the recurrence, where the package has several."""
+        if not facts["chooses steps"]:
+            return [Part(module, measuring(module, module, *arguments), limit)]
+        names = {choice: f"{module}-{choice}" for choice in choices}
+        return [
+            Part(name, measuring(module, name, *arguments), limit, {"CHEBLIENET_STEPS": choice})
+            for choice, name in names.items()
+        ]
+
     return [
-        *ours,
-        Part("training", measuring("training", "training"), 60),
-        Part("convolution-others", measuring("convolution", "convolution-others", "others"), 90),
-        Part("construction", measuring("construction", "construction"), 50),
+        *ours("convolution", 45, STEPS, "ours"),
+        *ours("training", 45, ("rows", "auto")),
         Part("tests", pytest("tests", *gpu_tests(root)), 180, missing=no_pytest),
+        Part("construction", measuring("construction", "construction"), 60),
+        Part("convolution-others", measuring("convolution", "convolution-others", "others"), 90),
         *(
             Part(
                 tool,
-                [checker or "", "--tool", tool, "--error-exitcode", "9", *pytest(tool, "-x", *CHECKED)],
-                60,
+                [checker or "", "--tool", tool, "--error-exitcode", "9", *pytest(tool, *CHECKED)],
+                90,
                 # The framework's allocator would hide what lies beyond a tensor.
                 {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
                 unchecked,

@@ -39,7 +39,9 @@ def tests(folder: Path, name: str) -> str:
 
 
 def profile(row: Row) -> str:
-    head = f"{row['precision']}: {row['launches']} launches, {row['device_ms']:.2f} ms on the device"
+    head = (
+        f"{row['contender']}, {row['precision']}: {row['launches']} launches, {row['device_ms']:.2f} ms on the device"
+    )
     return f"{head}\n\n" + table(row["kernels"], {"kernel": "", "launches": "d", "us": ".1f"})
 
 
@@ -84,7 +86,7 @@ def write(folder: Path) -> None:
             sorted(convolutions, key=lambda r: (int(r["convolution"].split("->")[0]), r["precision"])),
             {"convolution": "", "precision": "", "contender": "", **times},
         ),
-        "Training step": table(steps, {"precision": "", "launches": "d", "device_ms": ".2f", **times}),
+        "Training step": table(steps, {"contender": "", "precision": "", "launches": "d", "device_ms": ".2f", **times}),
         "Kernels of a step": "\n\n".join(profiles) or "No step was profiled.",
         "Graphs": table(
             rows_of(folder, "construction"),

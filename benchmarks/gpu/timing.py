@@ -73,21 +73,26 @@ class Rows:
     """Rows of a table, written to a file after each, so that a process that is ended leaves those it has."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.rows = path, list[dict[str, Any]]()
+        self.path, self.rows, self.failed = path, list[dict[str, Any]](), 0
         self.write()
 
     def add(self, facts: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> None:
         """A row of `facts` and of what `measure` finds, or of its error."""
         try:
             row = {**facts, **measure()}
+        except ModuleNotFoundError as error:
+            row = {**facts, "error": f"left out: {error}"}
         except Exception as error:
-            row = {
-                **facts,
-                "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
-            }
-        print(json.dumps({k: v for k, v in row.items() if not isinstance(v, list)}))
+            self.failed += 1
+            row = {**facts, "error": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"}
+        print(json.dumps({key: value for key, value in row.items() if not isinstance(value, list)}))
         self.rows.append(row)
         self.write()
+
+    def close(self) -> None:
+        """Ends the process with a status other than 0 if a row could not be measured."""
+        if self.failed:
+            raise SystemExit(f"{self.failed} of {len(self.rows)} rows could not be measured")
 
     def write(self) -> None:
         self.path.write_text(json.dumps(self.rows, indent=1))

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from cheblienet.nn import WideResSE2GEChebNet
 
 from ..chebyshev import ORDERS
-from .convolution import BATCH, graph_of
+from .convolution import BATCH, graph_of, steps_chosen
 from .timing import PRECISIONS, Rows, Step, eager_and_captured, precision, synchronize
 
 
@@ -43,7 +44,10 @@ def kernels(step: Step, device: str) -> dict[str, Any]:
     with profile(activities=activities) as found:
         step()
         synchronize(device)
-    on_device = [event for event in found.events() if str(event.device_type).endswith("CUDA")]
+    events = list(found.events())
+    # What an operator spans on the device stands there under its own name, beside its kernels.
+    operators = {event.name for event in events if event.device_type == DeviceType.CPU}
+    on_device = [e for e in events if e.device_type == DeviceType.CUDA and e.name not in operators]
     total: dict[str, tuple[int, float]] = {}
     for event in on_device:
         count, time = total.get(event.name, (0, 0.0))
@@ -65,13 +69,15 @@ def measure(rows: Rows, device: str, side: int = 28, batch: int = BATCH, budget:
                 step = training_step(name, device, side, batch)
                 return {**kernels(step, device), **eager_and_captured(step, device, budget)}
 
-        rows.add({"precision": name}, times)
+        rows.add({"precision": name, "contender": " ".join(["cheblienet", *steps_chosen()])}, times)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.training", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the file of rows, JSON")
-    measure(Rows(parser.parse_args().out), "cuda")
+    rows = Rows(parser.parse_args().out)
+    measure(rows, "cuda")
+    rows.close()
 
 
 if __name__ == "__main__":
