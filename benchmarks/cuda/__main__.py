@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from . import compiler, model, step, traffic
+from . import compiler, model, prediction, step, traffic, works
 from .executor import Simulator
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cuda.md"
@@ -34,10 +34,10 @@ def compiled(out: Path) -> dict[str, str]:
 def moved(out: Path) -> dict[str, str]:
     simulator, rows = Simulator("sm_90"), []
     machine = traffic.Machine(simulator)
-    for work in tqdm(list(traffic.works()), desc="traffic", unit="work"):
+    for work in tqdm(list(works.works()), desc="traffic", unit="work"):
         rows += traffic.measure(work, simulator, machine)
     (out / "cuda_traffic.json").write_text(json.dumps(traffic.as_records(rows), indent=1))
-    _, kept = step.load(step.KEPT)
+    _, kept = prediction.load(prediction.KEPT)
     checked, _ = traffic.check(kept, model.measured()["recurrence"])
     return {"check": checked, "traffic": traffic.table(rows) + "\n\n" + traffic.searches(rows)}
 
@@ -48,10 +48,10 @@ def stepped(out: Path) -> dict[str, str]:
     for name in tqdm(("float32", "bfloat16"), desc="step", unit="step"):
         recorded = step.recorded(step.training_step(bf16=name == "bfloat16", fused=True))
         steps[name] = step.nodes(recorded, simulator, machine)
-    step.save(steps, {}, out / "cuda_step.json")
-    kept, _ = step.load(step.KEPT)
-    checked, _ = step.check(kept, model.measured()["step"])
-    return {"step check": checked, "step": step.table(steps)}
+    prediction.save(steps, {}, out / "cuda_step.json")
+    kept, _ = prediction.load(prediction.KEPT)
+    checked, _ = prediction.check(kept, model.measured()["step"])
+    return {"step check": checked, "step": prediction.table(steps)}
 
 
 PARTS = {"compiler": compiled, "traffic": moved, "step": stepped}
@@ -67,8 +67,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     for part in [args.only] if args.only else PARTS:
-        text = DOCUMENT.read_text()
-        for name, table in PARTS[part](args.out).items():
+        tables, text = PARTS[part](args.out), DOCUMENT.read_text()
+        for name, table in tables.items():
             print(f"\n{table}")
             text = replaced(text, name, table)
         DOCUMENT.write_text(text)

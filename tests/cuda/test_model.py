@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.cuda import sass, step, traffic
+from benchmarks.cuda import prediction, sass, step, traffic
 from benchmarks.cuda.model import H200, Counts, measured
 
-KEPT = step.load(step.KEPT)
+KEPT = prediction.load(prediction.KEPT)
 
 
 def test_the_recurrence_as_measured():
@@ -20,14 +20,14 @@ def test_the_recurrence_as_measured():
 
 
 def test_the_training_step_as_measured():
-    _, ratios = step.check(KEPT[0], measured()["step"])
+    _, ratios = prediction.check(KEPT[0], measured()["step"])
     assert {name.split()[0] for name in ratios} == {"float32", "bfloat16"}
     assert all(0.85 < ratio < 1.15 for ratio in ratios.values()), ratios
 
 
 def test_launches_of_our_kernels_are_those_of_a_profiler():
     for name, facts in measured()["step"].items():
-        counted = step.kinds(KEPT[0][name], name)
+        counted = prediction.kinds(KEPT[0][name], name)
         for kind, fact in facts["kernels"].items():
             if kind not in ("copies", "sums", "products"):
                 assert counted[kind][0] == fact["launches"], kind
@@ -128,7 +128,7 @@ def test_lists_of_an_optimizer_are_launched_in_parts():
 
 def test_products_take_what_was_measured_at_their_width():
     operations = 3 * 2.0 * 16 * 4704 * 4 * 64 * 64
-    rate = step.product_rate(math.sqrt(4 * 64 * 64), "float32")
+    rate = prediction.product_rate(math.sqrt(4 * 64 * 64), "float32")
     assert operations / rate == pytest.approx(256e-6)
-    assert step.product_rate(1e4, "float32") == step.product_rate(256, "float32")
-    assert step.product_rate(10, "float32") < step.product_rate(100, "float32") < rate
+    assert prediction.product_rate(1e4, "float32") == prediction.product_rate(256, "float32")
+    assert prediction.product_rate(10, "float32") < prediction.product_rate(100, "float32") < rate
