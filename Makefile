@@ -18,7 +18,7 @@ bench: $(VENV)/.built
 
 # On a machine with a GPU: PYTHON as it is, with torch and with this package, compiled in this clone or installed.
 gpu:
-	$(PYTHON) -m benchmarks.gpu
+	@$(PYTHON) -m benchmarks.gpu
 
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .
