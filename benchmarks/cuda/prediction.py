@@ -112,7 +112,7 @@ def table(steps: dict[str, list[Node]]) -> str:
 def check(kept: dict[str, list[Node]], found: dict[str, Any]) -> tuple[str, dict[str, float]]:
     """The step as it was measured beside what the model says of the kernels of that day, and the ratio of every line."""
     lines = [
-        "| step | launches of | launches | measured | predicted | measured | ratio |",
+        "| step | launches of | launches | in the profile | predicted | measured | ratio |",
         "|---|---|---|---|---|---|---|",
     ]
     ratios = {}

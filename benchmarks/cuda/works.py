@@ -128,7 +128,8 @@ def pooling(
 
 def normalisation_units(elements: int, channels: int, dtype: torch.dtype) -> dict[str, Unit]:
     """A thread reads what it knows of its channels, and goes down its rows two at a time; a level of a block's sum is a
-    barrier and a chain of reads and writes of shared memory, two rounds. As csrc/cuda/norm_rows.cuh divides the rows."""
+    barrier and a chain of reads and writes of shared memory, two rounds; 32 rows of threads add up the parts, four at a
+    time, and their own sums in about one round. As csrc/cuda/norm_rows.cuh divides the rows."""
     pack = 16 // dtype.itemsize if channels % (16 // dtype.itemsize) == 0 else 1
     height = max(1, 256 // min(64, math.ceil(channels / pack)))
     rows = elements // channels
@@ -136,13 +137,14 @@ def normalisation_units(elements: int, channels: int, dtype: torch.dtype) -> dic
     passes, levels = 1 + math.ceil(rows / (parts * height)) / 2, 2 * math.ceil(math.log2(height))
     rounds = {
         "norm_moments": passes + levels,
-        "norm_statistics": 11 + parts / 128,
+        "norm_statistics": 2 + parts / 128,
         "norm_apply": passes,
         "norm_gradient_sums": passes + levels,
-        "norm_parameter_gradients": 11 + parts / 128,
+        "norm_parameter_gradients": 2 + parts / 128,
         "norm_gradient": passes,
     }
-    return {kernel: Unit("element", elements, rounds=count) for kernel, count in rounds.items()}
+    few = "norm_statistics", "norm_parameter_gradients"  # a block for 32 channels, whose sums hardly depend on the rows
+    return {k: Unit("element", elements, rounds=count, per_sample=k not in few) for k, count in rounds.items()}
 
 
 def normalisation(vertices: int, channels: int, dtype: torch.dtype) -> Work:
