@@ -46,8 +46,11 @@ def stepped(out: Path) -> dict[str, str]:
     for name in tqdm(("float32", "bfloat16"), desc="step", unit="step"):
         recorded = step.recorded(step.training_step(bf16=name == "bfloat16", fused=True))
         steps[name] = step.nodes(recorded, simulator, machine)
+    for cin, cout, name in tqdm(prediction.CONVOLUTIONS, desc="convolutions", unit="convolution"):
+        recorded = step.recorded(step.convolution(cin, cout, getattr(torch, name)))
+        steps[f"{cin}->{cout} {name}"] = step.nodes(recorded, simulator, machine)
     prediction.save(steps, {}, out / "cuda_step.json")
-    return {"step": prediction.table(steps)}
+    return {"step": prediction.table(steps), "convolutions": prediction.convolutions(steps)[0]}
 
 
 def checked(out: Path) -> dict[str, str]:
@@ -56,6 +59,7 @@ def checked(out: Path) -> dict[str, str]:
     found = model.measured()
     return {
         "check": traffic.check(recurrence, found["recurrence"])[0],
+        "convolutions check": prediction.convolutions(steps, found["captured convolution ms"])[0],
         "step check": prediction.check(steps, found["step"])[0],
     }
 

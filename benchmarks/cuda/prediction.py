@@ -126,3 +126,30 @@ def check(kept: dict[str, list[Node]], found: dict[str, Any]) -> tuple[str, dict
                 cells = [str(fact["launches"]), cells[1], f"{fact['us'] / 1e3:.3f} ms", f"{ratio:.2f}"]
             lines.append(f"| {name} | {kind} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines), ratios
+
+
+CONVOLUTIONS = [(cin, cout, name) for cin, cout in ((16, 32), (64, 64), (128, 128)) for name in ("float32", "bfloat16")]
+
+
+def convolutions(
+    found: dict[str, list[Node]], measured_ms: dict[str, dict[str, float]] | None = None
+) -> tuple[str, list[float]]:
+    """Captured convolutions, forward and backward, against what `torch.compile` makes of plain PyTorch; with
+    `measured_ms` beside what was measured of ours, and those ratios."""
+    ell = measured()["compiled ELL captured ms"]
+    head = " measured | ratio |" if measured_ms else ""
+    lines = [f"| convolution | launches | predicted |{head} compiled ELL, measured | faster than it |"]
+    lines.append("|---" * (7 if measured_ms else 5) + "|")
+    ratios = []
+    for cin, cout, name in CONVOLUTIONS:
+        nodes = found[f"{cin}->{cout} {name}"]
+        for precision in [p for signals, p in PRECISIONS if signals == name and not (measured_ms and p == "tf32")]:
+            predicted, other = 1e3 * captured(nodes, precision), ell[name].get(f"{cin}->{cout}")
+            cells = [f"{cin}->{cout}, {precision}", str(launches(nodes)), f"{predicted:.3f} ms"]
+            if measured_ms:
+                actual = measured_ms[name][f"{cin}->{cout}"]
+                ratios.append(predicted / actual)
+                cells += [f"{actual:.3f} ms", f"{ratios[-1]:.2f}"]
+            cells += [f"{other:.3f} ms", f"{other / predicted:.2f}x"] if other and precision != "tf32" else ["", ""]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines), ratios

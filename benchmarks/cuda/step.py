@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cheblienet.nn import WideResSE2GEChebNet
+from cheblienet.nn import ChebConv, WideResSE2GEChebNet
 
+from ..chebyshev import differentiated
 from .executor import Simulator
 from .model import H200, Counts
 from .traffic import Machine, executed, measure
@@ -112,6 +113,13 @@ def training_step(bf16: bool = False, fused: bool = False) -> Callable[[], None]
         optimizer.step()
 
     return step
+
+
+def convolution(cin: int, cout: int, dtype: torch.dtype) -> Callable[[], object]:
+    """The convolution of R = 4, forward and backward, at the first stage's size."""
+    layer = ChebConv(cin, cout, ORDERS, se2(28)).to(dtype)
+    x, dy = (torch.randn(BATCH, se2(28).num_vertices, width, dtype=dtype).transpose(1, 2) for width in (cin, cout))
+    return differentiated(layer, x, dy).step
 
 
 def recorded(step: Callable[[], object]) -> Recorder:

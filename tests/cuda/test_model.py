@@ -19,6 +19,12 @@ def test_the_recurrence_as_measured():
     assert all(0.85 < ratio < 1.15 for ratio in ratios)
 
 
+def test_captured_convolutions_as_measured():
+    _, ratios = prediction.convolutions(KEPT[0], measured()["captured convolution ms"])
+    assert len(ratios) == 6
+    assert all(0.85 < ratio < 1.15 for ratio in ratios)
+
+
 def test_the_training_step_as_measured():
     _, ratios = prediction.check(KEPT[0], measured()["step"])
     assert {name.split()[0] for name in ratios} == {"float32", "bfloat16"}
