@@ -89,6 +89,8 @@ def test_failures_of_tests_are_named_as_they_happen(tmp_path):
     command = [sys.executable, "-m", "pytest", *options, "-c", os.devnull, str(test)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60)
     assert run.returncode == 7
+    with (tmp_path / "tests.jsonl").open("a") as file:
+        file.write('{"passed": 1, "fai')  # as if it had been ended in the middle of a line
     said = report.tests(tmp_path, "tests")
     assert said.startswith("1 passed, 1 failed, 0 skipped")
     assert "test_it.py::test_bad` (call)" in said
@@ -102,6 +104,16 @@ def test_without_a_gpu_it_says_so_in_a_line(tmp_path):
     assert run.returncode == 1
     assert run.stderr == "make gpu: torch sees no GPU\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_captured_keeps_its_other_time(monkeypatch):
+    def fails(step, device):
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    monkeypatch.setattr(timing, "captured", fails)
+    found = timing.eager_and_captured(lambda: None, "cpu", 0.0)
+    assert found["eager_ms"] >= 0
+    assert found["error"] == "not captured: RuntimeError: operation not permitted when stream is capturing"
 
 
 @pytest.fixture
@@ -151,7 +163,8 @@ def test_a_part_that_cannot_be_measured_says_why(tmp_path):
     rows.add({"contender": "a"}, lambda: {"eager_ms": 1.0})
     rows.add({"contender": "b"}, lambda: torch.zeros(2) @ torch.zeros(3))
     rows.add({"contender": "c"}, lambda: __import__("a_package_that_nobody_has"))
-    with pytest.raises(SystemExit, match="1 of 3 rows"):
+    rows.add({"contender": "d"}, lambda: timing.eager_and_captured(lambda: None, "cpu", 0.0))
+    with pytest.raises(SystemExit, match="1 of 4 rows"):
         rows.close()
     found = json.loads((tmp_path / "rows.json").read_text())
     assert found[0] == {"contender": "a", "eager_ms": 1.0}

@@ -39,13 +39,16 @@ def measure(rows: Rows, device: str, graphs: dict[str, Callable[[str], GEGraph]]
 
         def one(build: Callable[[str], GEGraph] = build) -> dict[str, Any]:
             found, expected = build(device), build("cpu")
+            same = torch.equal(found.edge_index.cpu(), expected.edge_index) and torch.equal(
+                found.edge_sqdist.cpu(), expected.edge_sqdist
+            )
             return {
                 "vertices": found.num_vertices,
                 "edges": found.num_edges,
-                "same_bits": torch.equal(found.edge_index.cpu(), expected.edge_index)
-                and torch.equal(found.edge_sqdist.cpu(), expected.edge_sqdist),
+                "same_bits": same,
                 "cpu_s": seconds(lambda: build("cpu"), "cpu"),
                 "device_s": seconds(lambda: build(device), device),
+                **({} if same else {"error": "edges or distances differ from the CPU's"}),
             }
 
         rows.add({"graph": name}, one)

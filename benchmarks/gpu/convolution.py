@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ def measure(
                     name: str = name,
                     cin: int = cin,
                     cout: int = cout,
-                ) -> dict[str, float | None]:
+                ) -> dict[str, Any]:
                     with precision(name) as dtype:
                         torch.manual_seed(0)
                         layer = ChebConv(cin, cout, ORDERS, graph).to(device, dtype)
@@ -82,7 +83,8 @@ def main() -> None:
     args = parser.parse_args()
     rows = Rows(args.out)
     measure(rows, args.who, "cuda")
-    rows.close()
+    if args.who == "ours":  # that others cannot do everything is no failure
+        rows.close()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ def table(rows: list[Row], columns: dict[str, str]) -> str:
 def tests(folder: Path, name: str) -> str:
     """What passed, and every failure by name with the end of what pytest said."""
     path = folder / f"{name}.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    # A line that was being written when the process ended has no end.
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    records = [json.loads(line) for line in lines]
     if not records:
         return "No test was run."
     last = records[-1]

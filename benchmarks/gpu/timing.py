@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from cheblienet._files import replacing
+
 Step = Callable[[], object]
 PRECISIONS = ("float32", "tf32", "bfloat16")
 
@@ -69,6 +71,11 @@ def precision(name: str) -> Iterator[torch.dtype]:
         torch.set_float32_matmul_precision(before)
 
 
+def said(error: Exception) -> str:
+    """The first line of an error."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+
+
 class Rows:
     """Rows of a table, written to a file after each, so that a process that is ended leaves those it has."""
 
@@ -80,11 +87,12 @@ class Rows:
         """A row of `facts` and of what `measure` finds, or of its error."""
         try:
             row = {**facts, **measure()}
+            self.failed += "error" in row
         except ModuleNotFoundError as error:
             row = {**facts, "error": f"left out: {error}"}
         except Exception as error:
             self.failed += 1
-            row = {**facts, "error": f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"}
+            row = {**facts, "error": said(error)}
         print(json.dumps({key: value for key, value in row.items() if not isinstance(value, list)}))
         self.rows.append(row)
         self.write()
@@ -95,10 +103,17 @@ class Rows:
             raise SystemExit(f"{self.failed} of {len(self.rows)} rows could not be measured")
 
     def write(self) -> None:
-        self.path.write_text(json.dumps(self.rows, indent=1))
+        with replacing(self.path) as file:
+            file.write(json.dumps(self.rows, indent=1).encode())
 
 
-def eager_and_captured(step: Step, device: str, budget: float) -> dict[str, float | None]:
-    eager = milliseconds(step, device, budget)
-    replay = captured(step, device)
-    return {"eager_ms": eager, "captured_ms": milliseconds(replay, device, budget) if replay else None}
+def eager_and_captured(step: Step, device: str, budget: float) -> dict[str, Any]:
+    """Milliseconds of both; what cannot be captured keeps its first."""
+    found: dict[str, Any] = {"eager_ms": milliseconds(step, device, budget), "captured_ms": None}
+    try:
+        replay = captured(step, device)
+    except Exception as error:
+        return {**found, "error": f"not captured: {said(error)}"}
+    if replay:
+        found["captured_ms"] = milliseconds(replay, device, budget)
+    return found
