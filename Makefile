@@ -1,10 +1,10 @@
-# Every target makes the environment it needs in .venv; PYTHON chooses the interpreter (3.10 or later).
+# Every target but gpu makes the environment it needs in .venv; PYTHON chooses the interpreter (3.10 or later).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BUILD_FILES := pyproject.toml setup.py $(shell find csrc -type f)
 
-.PHONY: demo test bench lint format clean
+.PHONY: demo test bench gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
@@ -15,6 +15,10 @@ test: $(VENV)/.built
 bench: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet -e ".[bench]" --no-build-isolation
 	$(BIN)/python -m benchmarks
+
+# On a machine with a GPU: PYTHON as it is, with torch and with this package, compiled in this clone or installed.
+gpu:
+	@$(PYTHON) -m benchmarks.gpu
 
 lint: $(VENV)/.linters
 	$(BIN)/ruff check .

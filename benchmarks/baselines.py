@@ -105,6 +105,53 @@ class _SymmetricProduct(torch.autograd.Function):
         return None, (2 * dx if ctx.subtracts else dx), (-grad if ctx.subtracts else None)
 
 
+class EllChebConv(nn.Module):
+    """What a compiler makes of plain PyTorch: rows of the Laplacian filled up to the longest, gathered, multiplied and
+    added in one kernel that `torch.compile` writes; features as (B, V, C), and one product for all orders."""
+
+    def __init__(self, layer: ChebConv) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        laplacian = layer.graph.get_laplacian(device=layer.weight.device, dtype=layer.weight.dtype)
+        rows, counts = laplacian.crow_indices(), laplacian.crow_indices().diff()
+        slot = torch.arange(len(laplacian.values()), device=rows.device) - rows[:-1].repeat_interleave(counts)
+        row = torch.arange(len(counts), device=rows.device).repeat_interleave(counts)
+        shape = len(counts), int(counts.max())
+        self.index = torch.zeros(shape, dtype=torch.int64, device=rows.device).index_put(
+            (row, slot), laplacian.col_indices()
+        )
+        self.values = torch.zeros(shape, dtype=layer.weight.dtype, device=rows.device).index_put(
+            (row, slot), laplacian.values()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, V, Cin) -> (B, V, Cout)"""
+        orders = [x]
+        for k in range(1, len(self.weight)):
+            new = _EllProduct.apply(self.index, self.values, orders[-1])
+            orders.append(new if k == 1 else 2 * new - orders[-2])
+        y = torch.cat(orders, -1) @ self.weight.flatten(0, 1)
+        return y if self.bias is None else y + self.bias
+
+
+class _EllProduct(torch.autograd.Function):
+    """L x with L^T = L, so that its gradient gathers as well."""
+
+    @staticmethod
+    def forward(ctx, index, values, x):
+        ctx.save_for_backward(index, values)
+        return _ell_product(index, values, x)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, None, _ell_product(*ctx.saved_tensors, grad)
+
+
+@torch.compile(dynamic=False)
+def _ell_product(index: Tensor, values: Tensor, x: Tensor) -> Tensor:
+    return (values[:, :, None] * x[:, index]).sum(2)
+
+
 class GeometricChebConv(nn.Module):
     """PyTorch Geometric's layer with the same weights, on (B, V, C)."""
 

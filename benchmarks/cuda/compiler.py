@@ -2,6 +2,7 @@
 threads of each architecture's processors they can keep busy at once."""
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -72,15 +73,24 @@ def cuda_module() -> Path:
     return Path(spec.origin)
 
 
-def _cuobjdump(*arguments: str) -> str:
-    candidates = [shutil.which("cuobjdump")]
+def _tools_of_triton() -> str:
+    """The folder of the toolkit's programs that come with triton, nvdisasm among them, which cuobjdump asks for SASS."""
+    spec = importlib.util.find_spec("triton")
+    return str(Path(spec.origin).parent / "backends" / "nvidia" / "bin") if spec and spec.origin else ""
+
+
+def cuobjdump(*arguments: str) -> str:
+    """What the toolkit's cuobjdump says."""
+    path = os.pathsep.join(filter(None, [os.environ.get("PATH"), _tools_of_triton()]))
+    candidates = [shutil.which("cuobjdump", path=path)]
     nvidia = importlib.util.find_spec("nvidia")  # the package nvidia-cuda-cuobjdump
     for folder in nvidia.submodule_search_locations or [] if nvidia else []:
         candidates += map(str, Path(folder).glob("*/bin/cuobjdump"))
     tool = next(filter(None, candidates), None)
     if tool is None:
         raise NoCompiledKernelsError("cuobjdump of the CUDA toolkit is neither on PATH nor installed as a package")
-    return subprocess.run([tool, *arguments], check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "PATH": path}
+    return subprocess.run([tool, *arguments], check=True, capture_output=True, text=True, env=environment).stdout
 
 
 def _demangled(names: list[str]) -> list[str]:
@@ -103,7 +113,7 @@ def kernels(binary: Path) -> list[Kernel]:
     """Every kernel in a compiled module or object."""
     blocks: dict[str, int] = {}
     name = ""
-    for line in _cuobjdump("-elf", str(binary)).splitlines():
+    for line in cuobjdump("-elf", str(binary)).splitlines():
         if line.startswith(".nv.info."):
             name = line.removeprefix(".nv.info.").split()[0]
         elif "EIATTR_MAX_THREADS" in line:
@@ -111,7 +121,7 @@ def kernels(binary: Path) -> list[Kernel]:
         elif blocks.get(name) == 0 and "Value:" in line:
             blocks[name] = int(line.split()[1], 16)
     found, arch = [], ""
-    for line in _cuobjdump("-res-usage", str(binary)).splitlines():
+    for line in cuobjdump("-res-usage", str(binary)).splitlines():
         if line.startswith("arch = "):
             arch = line.removeprefix("arch = ").strip()
         elif line.startswith(" Function "):

@@ -6,6 +6,7 @@ results.
 
 import functools
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -62,21 +63,26 @@ class Simulator:
         arch: what the kernels are compiled for, such as "sm_90".
         seed: 0 runs warps and blocks in order, other values interleave them at random.
         profile: whether to count instructions and traffic, without checks.
-        reports: of every launch since it was last cleared, the kernel's name and its report.
+        lists: whether launches are listed only, not executed; results are then without meaning.
+        modules: the compiled kernels that were asked for, by name.
+        reports: of every launch since it was last cleared, the kernel's name and its report: what was counted, the blocks,
+            and the instance, by its mangled name.
     """
 
     on_gpu = False
 
     def __init__(self, arch: str) -> None:
-        self.arch, self.seed, self.profile = arch, 0, False
-        self.reports: list[tuple[str, Any]] = []
+        self.arch, self.seed, self.profile, self.lists = arch, 0, False, False
+        self.reports: list[tuple[str, dict[str, Any]]] = []
+        self.modules: dict[str, Any] = {}
         self._ptxsim = _ptxsim()
 
-    @functools.cache  # noqa: B019  (a simulator lives as long as the process)
     def module(self, name: str) -> Any:
         """The compiled kernels of csrc/cuda/instances/NAME.cu."""
-        source = f'#include "{CSRC / "cuda" / "instances" / name}.cu"\n'
-        return self._ptxsim.Module.from_cuda(source, include_dirs=[str(CSRC)], arch=self.arch)
+        if name not in self.modules:
+            source = f'#include "{CSRC / "cuda" / "instances" / name}.cu"\n'
+            self.modules[name] = self._ptxsim.Module.from_cuda(source, include_dirs=[str(CSRC)], arch=self.arch)
+        return self.modules[name]
 
     def launch(
         self,
@@ -90,20 +96,25 @@ class Simulator:
     ) -> None:
         """`kernel` as in `instance`; tensors and arrays are memory that the kernel may write to. `shared` bytes are the
         dynamic shared memory of a block, and `resident` blocks run side by side."""
-        checks = not self.profile
-        report = self.module(module).launch(
-            kernel,
-            tuple(int(n) for n in grid),
-            (int(block),),
-            [as_numpy(a) if isinstance(a, Tensor) else a for a in arguments],
-            check=checks,
-            race=checks,
-            shared=shared,
-            resident=resident,
-            seed=self.seed,
-            profile=self.profile,
+        checks, compiled = not self.profile, self.module(module)
+        report = (
+            {}
+            if self.lists
+            else compiled.launch(
+                kernel,
+                tuple(int(n) for n in grid),
+                (int(block),),
+                [as_numpy(a) if isinstance(a, Tensor) else a for a in arguments],
+                check=checks,
+                race=checks,
+                shared=shared,
+                resident=resident,
+                seed=self.seed,
+                profile=self.profile,
+            )
         )
-        self.reports.append((kernel.split("<")[0].removeprefix(r"\b"), report))
+        found = {"blocks": math.prod(int(n) for n in grid), "instance": list(compiled.kernels)[compiled.find(kernel)]}
+        self.reports.append((kernel.split("<")[0].removeprefix(r"\b"), {**report, **found}))
 
     def geometry(self, module: str, facts: np.ndarray, *arguments: Any) -> list[int]:
         """What the launcher learns of the functions that it asks for the geometry of its launches."""

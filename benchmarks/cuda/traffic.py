@@ -1,47 +1,15 @@
-"""Traffic and instructions of the CUDA kernels at the paper's sizes, counted while a simulator executes their PTX, and what
-a GPU would need for them at best."""
+"""What the CUDA kernels move and execute, counted while a simulator executes their PTX, and what an H200 needs for it by
+the model of `model.py`."""
 
-from collections.abc import Callable, Iterator
+import functools
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from cheblienet import ops
-from cheblienet.graphs import SE2GEGraph, SO3GEGraph
-from cheblienet.graphs.manifold import GEGraph
-from cheblienet.nn import SE2SpatialPool, SE2SpatialUnpool, SO3SpatialPool
-
+from . import sass
+from .compiler import cuda_module
 from .executor import Simulator
-
-# The paper's MNIST network: SE(2) 28 x 28 x 6 and 14 x 14 x 6, K = 16, R = 4, batches of 16.
-BATCH, NEIGHBORS, ORDERS = 16, 16, 4
-
-# An H100 SXM (NVIDIA's H100 white paper; memory and cache as measured by others): bytes per second, and 132 processors at
-# 1.98 GHz, each with four schedulers of one warp instruction, 128 lanes of float32 and 64 of float64 per cycle.
-DRAM, L2 = 3.0e12, 5.5e12
-CYCLES = 132 * 1.98e9
-ISSUED, FP32, FP64, SHARED = 4 * CYCLES, 128 * CYCLES, 64 * CYCLES, CYCLES
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What a kernel does over and over: `count` times, of which each is `steps` multiply-adds or candidates or just one."""
-
-    name: str
-    count: float
-    steps: int = 1
-    bytes_limit: float | None = None
-
-
-@dataclass(frozen=True)
-class Work:
-    """Work of an operator, and the units of its kernels."""
-
-    name: str
-    run: Callable[[Simulator], Any]
-    units: dict[str, Unit]
+from .model import H200, Counts
+from .works import BATCH, Work
 
 
 @dataclass(frozen=True)
@@ -56,233 +24,154 @@ class Row:
     coalescing: float
     bank_ways: float
     active_lanes: float
-    instructions_per_step: float  # of a lane, in PTX
-    dram_bytes: float
-    dram_stored: float
-    l2_bytes: float
-    dram_us: float
-    l2_us: float
-    issue_us: float
-    arithmetic_us: float
-    other_launches: int  # of other kernels, in the same work
+    counts: Counts
 
     @property
     def bound(self) -> str:
-        times = {"DRAM": self.dram_us, "L2": self.l2_us, "issue": self.issue_us, "arithmetic": self.arithmetic_us}
+        times = self.counts.bounds(H200)
         return max(times, key=lambda name: times[name])
 
     @property
-    def estimate_us(self) -> float:
-        return max(self.dram_us, self.l2_us, self.issue_us, self.arithmetic_us)
+    def predicted_us(self) -> float:
+        return 1e6 * self.counts.seconds(H200)
 
     def shortfalls(self) -> list[str]:
         """What was to be reached, and was not."""
         recurrence = self.kernel == "chebyshev_step"
+        lanes = 28.0 if recurrence else 24.0 if self.kernel.startswith("nearest_") else 0
         wanted = {
             "coalescing": (self.coalescing, 0.95 if recurrence else 0.85),
             "bank conflicts": (-self.bank_ways, -1.0),
-            "active lanes": (
-                self.active_lanes,
-                28.0 if recurrence else 24.0 if self.kernel.startswith("nearest_") else 0,
-            ),
+            "active lanes": (self.active_lanes, lanes),
             "bytes per edge": (-self.bytes_per_unit, -(self.bytes_limit or float("inf"))),
         }
         return [name for name, (value, least) in wanted.items() if value < least]
 
 
-def signal(vertices: int, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(BATCH, vertices, channels).to(dtype)
+class Machine:
+    """The compiled module's machine code beside the PTX that a simulator executes."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator, self.code = simulator, sass.machine_code(cuda_module(), simulator.arch)
+
+    @functools.cache  # noqa: B019  (lives as long as the process)
+    def per_ptx_instruction(self, instance: str, memory: str) -> float:
+        for module in self.simulator.modules.values():
+            if instance in module.kernels:
+                return sass.per_ptx_instruction(self.code[instance], sass.ptx_code(module.ptx)[instance], memory)
+        raise KeyError(instance)
+
+    def instructions(self, report: dict[str, Any]) -> float:
+        memory = "shared" if report["shared_phases"] > report["load_requests"] else "global"
+        return float(report["warp_instructions"] * self.per_ptx_instruction(report["instance"], memory))
 
 
-def se2(side: int) -> SE2GEGraph:
-    return SE2GEGraph((side, side, 6), (1.0, 0.1, 2.048 / side**2), NEIGHBORS)
-
-
-def convolution(side: int, channels: int, dtype: torch.dtype) -> Work:
-    """The recurrence of a layer that keeps its width, forward."""
-    graph = se2(side)
-    x, theta = signal(graph.num_vertices, channels, dtype), torch.randn(ORDERS, channels, channels).to(dtype)
-    limit = 1.1 * (channels * dtype.itemsize + 8)
-    edges = BATCH * graph.num_edges * (ORDERS - 1)
-    name = f"SE(2) {side}x{side}x6, {channels} channels, {str(dtype).removeprefix('torch.')}"
-    rows, col, values, _ = graph.laplacian_csr()
-    units = {
-        "chebyshev_step": Unit("edge", edges, channels, limit),
-        "chebyshev_vertices": Unit("edge", graph.num_edges),
-    }
-    return Work(name, lambda executor: executor.chebyshev(x, theta, [rows, col], values, None), units)
-
-
-def laplacian_gradient(side: int, channels: int) -> Work:
-    graph = se2(side)
-    x, theta = signal(graph.num_vertices, channels), torch.randn(ORDERS, channels, channels)
-    rows, col, values, _ = graph.laplacian_csr()
-    units = {"chebyshev_edge_dots": Unit("edge", BATCH * graph.num_edges, channels * (ORDERS - 1))}
-    return Work(
-        f"SE(2) {side}x{side}x6, {channels} channels, gradient of the Laplacian",
-        lambda executor: executor.chebyshev_backward(x, x, theta, [rows, col], values, False, False, False, True),
-        units,
-    )
-
-
-def pooling(
-    name: str, layer: torch.nn.Module, vertices: int, channels: int, dtype: torch.dtype = torch.float32
-) -> Work:
-    x, index, reduction = signal(vertices, channels, dtype), (layer.members, layer.rowptr, layer.entry), layer.reduction
-    elements = BATCH * channels
-
-    def run(executor: Simulator) -> None:
-        y, winner = executor.gather_reduce(x, *index, None, reduction)
-        executor.gather_reduce_backward(y, winner, *index, reduction)
-
-    units = {
-        "gather_reduce": Unit("output", elements * len(layer.members)),
-        "gather_reduce_backward": Unit("input", elements * vertices),
-    }
-    return Work(f"{name}, {channels} channels, {str(dtype).removeprefix('torch.')}, {reduction}", run, units)
-
-
-def normalisation(vertices: int, channels: int, dtype: torch.dtype) -> Work:
-    x, residual, dy = (signal(vertices, channels, dtype) for _ in range(3))
-    weight, bias = torch.rand(channels) + 0.5, torch.randn(channels)
-
-    def run(executor: Simulator) -> None:
-        _, mean, var, s = executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, True)
-        executor.batch_norm_backward(dy, s, weight, bias, mean, var, 1e-5, True, True)
-
-    names = "norm_moments", "norm_statistics", "norm_apply", "norm_gradient_sums", "norm_parameter_gradients"
-    units = dict.fromkeys((*names, "norm_gradient"), Unit("element", x.numel()))
-    name = f"{vertices} vertices, {channels} channels, {str(dtype).removeprefix('torch.')}, residual and ReLU"
-    return Work(name, run, units)
-
-
-def neighbours(name: str, graph: GEGraph, group: str, tree: bool) -> Work:
-    vertices = graph.num_vertices
-    sigmas = torch.tensor(graph.sigmas, dtype=torch.float64)
-    units = {
-        "nearest_of_all": Unit("candidate", vertices * (vertices - 1)),
-        "nearest_in_tree": Unit("element", vertices),
-        "tree_leaves": Unit("element", vertices),
-        "tree_keys": Unit("element", vertices),
-    }
-    return Work(
-        f"{name}, {'tree' if tree else 'all pairs'}",
-        lambda executor: executor.nearest_neighbors(graph.elements, sigmas, NEIGHBORS, group, tree=tree),
-        units,
-    )
-
-
-def mutual(side: int) -> Work:
-    graph = se2(side)
-    found = ops.nearest_neighbors(graph.elements, graph.sigmas, NEIGHBORS, graph.group)
-    slots = Unit("slot", graph.num_vertices * NEIGHBORS)
-    return Work(
-        f"SE(2) {side}x{side}x6, edges",
-        lambda executor: executor.mutual_neighbors(*found, float("inf")),
-        {"find_mutual": slots, "write_edges": slots},
-    )
-
-
-def works() -> Iterator[Work]:
-    """The sizes of the paper's networks; of its convolutions the second stage of the MNIST network, whose graph has the
-    same pattern as that of the first stage and a quarter of the vertices."""
-    for channels in (16, 32, 64, 128):
-        yield convolution(14, channels, torch.float32)
-    yield convolution(14, 64, torch.bfloat16)
-    yield laplacian_gradient(14, 32)
-    yield pooling("SE(2) 28x28x6 to 14x14x6", SE2SpatialPool(2, (28, 28, 6), "max"), 4704, 32)
-    yield pooling("SE(2) 28x28x6 to 14x14x6", SE2SpatialPool(2, (28, 28, 6), "max"), 4704, 64, torch.bfloat16)
-    yield pooling("SE(2) 14x14x6 to 28x28x6", SE2SpatialUnpool(2, (14, 14, 6), "avg"), 1176, 32)
-    yield pooling("SO(3) 642x6 to 162x6", SO3SpatialPool(2, (642, 6), "avg"), 3852, 32)
-    yield normalisation(4704, 32, torch.float32)
-    yield normalisation(4704, 64, torch.bfloat16)
-    for tree in (False, True):
-        yield neighbours("SE(2) 14x14x6", se2(14), "se2", tree)
-    for tree in (False, True):
-        yield neighbours("SE(2) 18x18x6", se2(18), "se2", tree)
-    yield neighbours("SE(2) 28x28x6", se2(28), "se2", True)
-    yield neighbours("SO(3) 642x6", SO3GEGraph((642, 6), (1.0, 0.1, 10 / 642), NEIGHBORS), "so3", True)
-    yield mutual(28)
-
-
-def measure(work: Work, simulator: Simulator) -> list[Row]:
-    """Runs the work in the simulator: one row per kernel that has a unit."""
-    simulator.reports, simulator.profile = [], True
+def executed(work: Work, simulator: Simulator, samples: int, lists: bool = False) -> list[tuple[str, dict[str, Any]]]:
+    """The launches of the work on so many samples: kernel and report."""
+    simulator.reports, simulator.profile, simulator.lists = [], True, lists
     try:
-        work.run(simulator)
+        work.run(simulator, samples)
     finally:
-        simulator.profile = False
+        simulator.profile = simulator.lists = False
+    return simulator.reports
+
+
+def measure(work: Work, simulator: Simulator, machine: Machine | None = None) -> list[Row]:
+    """Runs the work in the simulator: one row per kernel that has a unit. Without machine code, PTX instructions count."""
+    reports = executed(work, simulator, work.samples)
+    listed = reports if work.samples == BATCH else executed(work, simulator, BATCH, lists=True)
     rows = []
     for kernel, unit in work.units.items():
-        reports = [report for name, report in simulator.reports if name == kernel]
-        if not reports:
+        mine = [report for name, report in reports if name == kernel]
+        launches = [report["blocks"] for name, report in listed if name == kernel]
+        if not mine:
             continue
-        total = {key: sum(report[key] for report in reports) for key in reports[0]}
-        moved = total["load_bytes"] + total["store_bytes"]
-        l2 = 32 * (total["load_sectors"] + total["store_sectors"])
-        dram = total["unique_load"] + total["unique_store"]
+        total = {key: sum(report[key] for report in mine) for key in mine[0] if key != "instance"}
+        times = BATCH / work.samples if unit.per_sample else 1.0
+        instructions = sum(machine.instructions(r) if machine else r["warp_instructions"] for r in mine)
+        sectors = total["load_sectors"] + total["store_sectors"]
+        counts = Counts(
+            launches=len(launches),
+            blocks=sum(launches),
+            instructions=times * instructions,
+            wavefronts=times * total["shared_ways"],
+            sectors=times * sectors,
+            distant=times * (total["unique_load"] + total["unique_store"]) if unit.distant else 0,
+            rounds=len(launches) * unit.rounds,
+        )
         rows.append(
             Row(
                 work=work.name,
                 kernel=kernel,
                 unit=unit.name,
-                bytes_per_unit=total["load_bytes"] / unit.count,
+                bytes_per_unit=times * total["load_bytes"] / unit.count,
                 bytes_limit=unit.bytes_limit,
-                coalescing=moved / l2,
+                coalescing=(total["load_bytes"] + total["store_bytes"]) / (32 * sectors),
                 bank_ways=total["shared_ways"] / total["shared_phases"] if total["shared_phases"] else 1.0,
                 active_lanes=total["lane_instructions"] / total["warp_instructions"],
-                instructions_per_step=total["lane_instructions"] / (unit.count * unit.steps),
-                dram_bytes=dram,
-                dram_stored=total["unique_store"],
-                l2_bytes=l2,
-                dram_us=1e6 * dram / DRAM,
-                l2_us=1e6 * l2 / L2,
-                issue_us=1e6 * max(total["warp_instructions"] / ISSUED, total["shared_ways"] / SHARED),
-                other_launches=len(simulator.reports) - len(reports),
-                arithmetic_us=1e6 * (total["fp32"] / FP32 + total["fp64"] / FP64),
+                counts=counts,
             )
         )
     return rows
 
 
+def figures(counts: Counts) -> str:
+    """Cells of a table: launches, and millions of instructions, wavefronts and sectors."""
+    millions = (counts.instructions, counts.wavefronts, counts.sectors)
+    return f"{counts.launches:.0f} | " + " | ".join(f"{value / 1e6:.3f}" for value in millions)
+
+
 def table(rows: list[Row]) -> str:
     lines = [
-        "| work | kernel | loaded per unit (at most) | coalescing | bank ways | active lanes | instructions per step | "
-        "unique MB | sectors MB | H100: bound | at least | not reached |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| work | kernel | launches | M instructions | M wavefronts | M sectors | loaded per unit (at most) | coalescing | "
+        "bank ways | active lanes | bound | predicted | not reached |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         limit = f" ({row.bytes_limit:.0f})" if row.bytes_limit else ""
         lines.append(
-            f"| {row.work} | `{row.kernel}` | {row.bytes_per_unit:.1f} B / {row.unit}{limit} | {row.coalescing:.2f} | "
-            f"{row.bank_ways:.2f} | {row.active_lanes:.1f} | {row.instructions_per_step:.1f} | "
-            f"{row.dram_bytes / 1e6:.2f} | {row.l2_bytes / 1e6:.2f} | {row.bound} | {row.estimate_us:.1f} us | "
-            f"{', '.join(row.shortfalls()) or '-'} |"
+            f"| {row.work} | `{row.kernel}` | {figures(row.counts)} | {row.bytes_per_unit:.1f} B / {row.unit}{limit} | "
+            f"{row.coalescing:.2f} | {row.bank_ways:.2f} | {row.active_lanes:.1f} | {row.bound} | "
+            f"{row.predicted_us:.1f} us | {', '.join(row.shortfalls()) or '-'} |"
         )
     return "\n".join(lines)
 
 
-def conclusions(rows: list[Row]) -> str:
-    """What the figures say about two choices: no kernel that takes the last step of the recurrence and the product with
-    Theta together, and a search of all pairs for few elements only."""
-    lines = []
-    for row in rows:
-        if row.kernel == "chebyshev_step":
-            saved = row.dram_stored / (ORDERS - 1) * 2  # T_{R-1}(L) x is neither written nor read again
-            product = row.dram_stored / (ORDERS - 1) * (ORDERS + 1)  # all orders read, the result written
-            share = saved / (row.l2_bytes + product)
-            lines.append(f"- {row.work}: the product with Theta in the last step would save {share:.1%} of the bytes.")
+def searches(rows: list[Row]) -> str:
+    """All pairs against the tree, of the graphs that have both."""
     pairs = {row.work.split(", ")[0]: row for row in rows if row.kernel == "nearest_of_all"}
-    for row in rows:
-        all_pairs = pairs.get(row.work.split(", ")[0])
-        if row.kernel == "nearest_in_tree" and all_pairs is not None:
-            more = row.other_launches - all_pairs.other_launches
+    return "\n".join(
+        f"- {name}: all pairs take {pairs[name].predicted_us:.1f} us, the tree {row.predicted_us:.1f} us and a sort."
+        for row in rows
+        if row.kernel == "nearest_in_tree" and (name := row.work.split(", ")[0]) in pairs
+    )
+
+
+def check(kept: dict[str, Counts], measured: list[dict[str, Any]]) -> tuple[str, list[float]]:
+    """The recurrence's kernels as they were measured, forward and backward, beside what the model says, and all ratios.
+
+    `kept` has the counts of the kernels of that day, by "WORK: KERNEL"; of the two widths of a convolution together.
+    """
+    lines = [
+        "| convolution | kernel | launches | M instructions | M wavefronts | M sectors | predicted | measured | ratio |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    ratios = []
+    for found in measured:
+        for kernel in ("chebyshev_step", "chebyshev_edges"):
+            works = [f"SE(2) 28x28x6, {channels} channels, {found['dtype']}" for channels in found["channels"]]
+            parts = [kept[f"{work}: {kernel}"] for work in works]
+            predicted, actual = 1e6 * sum(part.seconds(H200) for part in parts), found[kernel]["us"]
+            total = functools.reduce(Counts.__add__, parts)
+            if total.launches != found[kernel]["launches"]:
+                raise ValueError(f"{kernel} {works}: {total.launches} launches, {found[kernel]['launches']} measured")
+            ratios.append(predicted / actual)
             lines.append(
-                f"- {row.work.split(', ')[0]}: all pairs take {all_pairs.estimate_us:.1f} us, the tree "
-                f"{row.estimate_us:.1f} us, {more} launches more and a sort."
+                f"| {' -> '.join(map(str, found['channels']))}, {found['dtype']} | `{kernel}` | {figures(total)} | "
+                f"{predicted:.1f} us | {actual:.1f} us | {ratios[-1]:.2f} |"
             )
-    return "\n".join(lines)
+    return "\n".join(lines), ratios
 
 
 def as_records(rows: list[Row]) -> list[dict[str, object]]:
-    return [{**asdict(row), "bound": row.bound, "estimate_us": row.estimate_us} for row in rows]
+    return [{**asdict(row), "bound": row.bound, "predicted_us": row.predicted_us} for row in rows]

@@ -256,8 +256,9 @@ def test_gradients_once_and_twice_on_a_gpu():
     def f(x, weight, bias):
         return ops.chebyshev(x, weight, laplacian, bias)
 
-    assert torch.autograd.gradcheck(f, (x, weight, bias), fast_mode=True)
-    assert torch.autograd.gradgradcheck(f, (x, weight, bias), fast_mode=True)
+    # The second gradient is made of operations of the framework too, some of which sum in any order on a GPU.
+    assert torch.autograd.gradcheck(f, (x, weight, bias), fast_mode=True, nondet_tol=1e-12)
+    assert torch.autograd.gradgradcheck(f, (x, weight, bias), fast_mode=True, nondet_tol=1e-12)
 
 
 @NEEDS_GPU
@@ -311,6 +312,7 @@ def test_in_a_cuda_graph_on_a_stream_of_its_own():
 
 
 @NEEDS_GPU
+@pytest.mark.filterwarnings("default")  # what a compiler says of a machine, such as on TF32, is no error
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_autocast_and_compile_on_a_gpu(dtype):
     x, weight, laplacian, bias, _ = (

@@ -129,8 +129,11 @@ def test_can_be_captured_in_a_cuda_graph(name):
         with torch.cuda.graph(graph):
             captured = as_tuple(function(*arguments))
         graph.replay()
+        # The vendor's library may choose other products in a graph, so those round differently; our kernels do not.
+        products = name.startswith("convolution")
         for got, wanted in zip(captured, expected, strict=True):
-            torch.testing.assert_close(got, wanted, rtol=0, atol=0, equal_nan=True)
+            tolerance = 16 * torch.finfo(got.dtype).eps if products else 0
+            torch.testing.assert_close(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def to_gpu(argument):

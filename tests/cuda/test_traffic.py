@@ -1,19 +1,21 @@
 """What the kernels ask of memory, on graphs smaller than the paper's with the same pattern of access."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from benchmarks.cuda import traffic
+from benchmarks.cuda import traffic, works
 from cheblienet.nn import SE2SpatialPool
 
 WORKS = {
-    "8 channels": lambda: traffic.convolution(8, 8, torch.float32),
-    "32 channels": lambda: traffic.convolution(8, 32, torch.float32),
-    "64 channels, bfloat16": lambda: traffic.convolution(8, 64, torch.bfloat16),
-    "pooling": lambda: traffic.pooling("SE(2) 8x8x6 to 4x4x6", SE2SpatialPool(2, (8, 8, 6), "max"), 384, 32),
-    "normalisation": lambda: traffic.normalisation(300, 32, torch.float32),
-    "tree": lambda: traffic.neighbours("SE(2) 8x8x6", traffic.se2(8), "se2", tree=True),
-    "all pairs": lambda: traffic.neighbours("SE(2) 8x8x6", traffic.se2(8), "se2", tree=False),
+    "8 channels": lambda: works.convolution(8, 8, torch.float32),
+    "32 channels": lambda: works.convolution(8, 32, torch.float32),
+    "64 channels, bfloat16": lambda: works.convolution(8, 64, torch.bfloat16),
+    "pooling": lambda: works.pooling("SE(2) 8x8x6 to 4x4x6", SE2SpatialPool(2, (8, 8, 6), "max"), 384, 32),
+    "normalisation": lambda: works.normalisation(300, 32, torch.float32),
+    "tree": lambda: works.neighbours("SE(2) 8x8x6", works.se2(8), "se2", tree=True),
+    "all pairs": lambda: works.neighbours("SE(2) 8x8x6", works.se2(8), "se2", tree=False),
 }
 
 # Fetches the vertex of every edge once per call, for the steps to find it at hand.
@@ -29,3 +31,10 @@ def test_reaches(sm_90, name):
     for row in rows:
         expected = ["coalescing"] if row.kernel in SCATTERED else []
         assert row.shortfalls() == expected, row
+
+
+def test_counts_of_some_samples_are_those_of_all(sm_90):
+    work = works.convolution(8, 64, torch.float32)
+    assert work.samples < works.BATCH
+    some, all_of_them = traffic.measure(work, sm_90), traffic.measure(replace(work, samples=works.BATCH), sm_90)
+    assert some == all_of_them
