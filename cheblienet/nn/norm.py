@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
+from ..ops.batch_norm import move_running_statistics
 from .sync import global_statistics, world_size
 
 
@@ -34,16 +35,19 @@ class VertexBatchNorm(nn.BatchNorm1d):
             s = x if residual is None else x + residual
             y = self._over_processes(s) if self._synchronises() else self._framework(s)
             return torch.relu(y) if relu else y
-        y, batch_mean, batch_var = ops.batch_norm(
-            x.transpose(1, 2),
+        return ops.batch_norm(
+            x,
             *self._coefficients(x),
-            residual=None if residual is None else residual.to(x.dtype).transpose(1, 2),
+            residual=None if residual is None else residual.to(x.dtype),
             relu=relu,
             eps=self.eps,
-        )
-        if self.training and self.track_running_stats:
-            self._update_running_statistics(batch_mean, batch_var, x.shape[0] * x.shape[2])
-        return y.transpose(1, 2)
+            running=self._running() if self.training and self.track_running_stats else None,
+            momentum=self.momentum,
+            channels_second=True,
+        )[0]
+
+    def _running(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.running_mean, self.running_var, self.num_batches_tracked
 
     def _synchronises(self) -> bool:
         return self.training and self.synchronised and world_size(self.process_group) > 1
@@ -78,17 +82,9 @@ class VertexBatchNorm(nn.BatchNorm1d):
             affine = self.weight.to(statistics_dtype)
             weight, bias = weight * affine, bias * affine + self.bias.to(statistics_dtype)
         if self.track_running_stats:
-            self._update_running_statistics(fixed_mean, fixed_var, count)
+            move_running_statistics(self._running(), self.momentum, fixed_mean, fixed_var, count)
         pixels = x.unsqueeze(-1)
         return nn.functional.batch_norm(pixels, fixed_mean, fixed_var, weight, bias, eps=self.eps).squeeze(-1)
-
-    @torch.no_grad()
-    def _update_running_statistics(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
-        """As `nn.BatchNorm1d` does: an exponential average, or a cumulative one without a momentum; unbiased variance."""
-        self.num_batches_tracked.add_(1)
-        momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), momentum)
 
     def _framework(self, x: Tensor) -> Tensor:
         """Seen as an image of V x 1 pixels, vertex-major memory is the channels-last format that its kernels know."""
@@ -112,15 +108,19 @@ def recomputed(norm: nn.Module, x: Tensor, y: Tensor) -> AbstractContextManager[
     if torch.compiler.is_compiling() or not (isinstance(norm, VertexBatchNorm) and norm._uses_operator(x)):
         return nullcontext()
     eps, result = norm.eps, weakref.ref(y)  # the graph keeps both hooks
-    signal, *coefficients = (None if t is None else t.detach() for t in (x.transpose(1, 2), *norm._coefficients(x)))
+    signal, *coefficients = (None if t is None else t.detach() for t in (x, *norm._coefficients(x)))
 
     def again() -> Tensor:
         with torch.no_grad():
-            return ops.batch_norm(signal, *coefficients, relu=True, eps=eps)[0]
+            return ops.batch_norm(signal, *coefficients, relu=True, eps=eps, channels_second=True)[0]
 
     def pack(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
         found = result()
-        return again if found is not None and tensor.is_set_to(found.transpose(1, 2)) else tensor
+        if found is None:
+            return tensor
+        if tensor.is_set_to(found):
+            return again
+        return (lambda: again().transpose(1, 2)) if tensor.is_set_to(found.transpose(1, 2)) else tensor
 
     return saved_tensors_hooks(pack, lambda saved: saved if isinstance(saved, Tensor) else saved())
 

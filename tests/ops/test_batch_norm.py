@@ -81,7 +81,7 @@ def test_registrations():
         (x, residual, weight, bias, None, None, 1e-5, True),
         (x, None, weight, bias, torch.zeros(3), torch.ones(3), 1e-5, False),
     ):
-        torch.library.opcheck(torch.ops.cheblienet.batch_norm, args)
+        torch.library.opcheck(torch.ops.cheblienet.batch_norm.default, args)
     with torch.no_grad():
         backward = (x, x, weight, bias, torch.zeros(3), torch.ones(3), 1e-5, True, True)
         torch.library.opcheck(
