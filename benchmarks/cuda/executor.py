@@ -1,7 +1,7 @@
 """Who executes the CUDA operators: a GPU, or a simulator that runs their PTX on the CPU.
 
 Both are called alike: `executor.NAME(...)` takes the arguments of `torch.ops.cheblienet.NAME` on the CPU, and so are its
-results.
+results; NAME_OVERLOAD is an overload.
 """
 
 import functools
