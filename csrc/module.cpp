@@ -25,6 +25,11 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   m.def(
       "chebyshev_backward(Tensor grad, Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, "
       "bool need_x, bool need_weight, bool need_bias, bool need_values) -> (Tensor, Tensor, Tensor, Tensor)");
+  // The same with a pattern [rows, col, tables of a GPU ...]; exported programs of version 0.1.0 call those above.
+  m.def("chebyshev.pattern(Tensor x, Tensor weight, Tensor[] pattern, Tensor values, Tensor? bias) -> Tensor");
+  m.def(
+      "chebyshev_backward.pattern(Tensor grad, Tensor x, Tensor weight, Tensor[] pattern, Tensor values, "
+      "bool need_x, bool need_weight, bool need_bias, bool need_values) -> (Tensor, Tensor, Tensor, Tensor)");
 
   // x (B, V, C); index (Vout, m) int64 with -1 for no member; rowptr (V + 1,) and entry (n,) int64: the entries
   // o * m + slot of index that name each vertex, for the gradient; choice (Vout,) uint8: the slot to take, for "rand"

@@ -209,7 +209,7 @@ class Graph:
         key = (_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
-            self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype))
+            self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype), self._row_order(key[0]))
         return self._csrs[key]
 
     def get_eigen_space(self, norm: bool = False, k: int | None = None) -> tuple[Tensor, Tensor]:
@@ -282,6 +282,10 @@ class Graph:
         if isinstance(time, bool) or not isinstance(time, Real) or not 0 <= time < float("inf"):
             raise ValueError(f"diffuse: time: expected a number of at least 0, got {time!r}")
         return self.apply_kernel(lambda eigenvalue: torch.exp(-float(time) * eigenvalue), x)
+
+    def _row_order(self, device: torch.device) -> Tensor | None:
+        """The order (V,) of the vertices for the rows of a `Csr` on a device; None for that of `csr_from_rows`."""
+        return None
 
     def _laplacian_rows(self, rescale: bool, device: torch.device | str | None) -> tuple[Tensor, Tensor, Tensor]:
         """Assembled where they are used."""

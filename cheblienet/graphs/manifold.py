@@ -13,6 +13,7 @@ from .._checks import check_choice, check_floating, check_integer, check_sigmas,
 from ..groups import R2, S2, SE2, SO3, Group
 from .edges import KERNELS, Edges, neighbor_edges
 from .graph import Graph
+from .order import spatial_order
 from .store import content_key, load_or_build
 
 
@@ -134,6 +135,13 @@ class GEGraph(Graph):
             return x, y, z
         return {"x": x, "y": y, "z": z}[check_choice("cartesian_pos: axis", axis, ("x", "y", "z"))]
 
+    def _row_order(self, device: torch.device) -> Tensor | None:
+        # On the CPU, rows in their own order are not copied to their place.
+        return self._spatial_order(device) if device.type == "cuda" else None
+
+    def _spatial_order(self, device: torch.device) -> Tensor:
+        return spatial_order(self.group, self.elements.to(device))
+
 
 class _SampledGraph(GEGraph):
     """The graph of a group's regular sampling."""
@@ -163,6 +171,9 @@ class _SampledGraph(GEGraph):
             key = content_key(group.name, full_size, metric, K, kernel)
             edges = load_or_build(path_to_graph, key, len(elements), build)
         super().__init__(group, elements, edges, metric, K, kernel, full_size, centroid)
+
+    def _spatial_order(self, device: torch.device) -> Tensor:
+        return spatial_order(self.group, self.elements.to(device), self.size)
 
     def _checked_size(self, size: object) -> tuple[int, ...]:
         """`size` with the number of orientations last, which is 1 on R2 and S2, where callers may give any or none."""

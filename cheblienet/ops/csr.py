@@ -18,12 +18,14 @@ class Csr(NamedTuple):
 
     `rows` (V, 4) int32: the vertex of each row, the first and the last + 1 of its entries, and the largest column + 1 of
     this row and all before it, at least the row + 1; `col` (E,) int32: the row, not the vertex, of the column of each
-    entry; `values` (E,) floating point. Entries are sorted by row.
+    entry; `values` (E,) floating point. Entries are sorted by row. `tables`: what else the kernels of a GPU read, made
+    from `rows` and `col`; empty on the CPU.
     """
 
     rows: Tensor
     col: Tensor
     values: Tensor
+    tables: tuple[Tensor, ...] = ()
 
 
 def csr(matrix: Tensor) -> Csr:
@@ -36,21 +38,23 @@ def csr(matrix: Tensor) -> Csr:
     return csr_from_rows(matrix.crow_indices(), matrix.col_indices(), matrix.values())
 
 
-def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor) -> Csr:
+def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor, order: Tensor | None = None) -> Csr:
     """The `Csr` of the rows rowptr[i]:rowptr[i + 1] (V + 1,) of `col` and `values` (E,), int64 and floating point.
 
-    Up to 8192 vertices keep their order: all rows of a sample are in cache at once, and none has to be copied to its
-    place. The rows of more take the breadth-first order of the pattern, in which neighbours are near whatever the numbers of
-    the vertices: what one row reads is in cache for the next.
+    The rows take the given order (V,) of the vertices, a permutation, int64. Without one, up to 8192 vertices keep their
+    order: all rows of a sample are in cache at once, and none has to be copied to its place. The rows of more take the
+    breadth-first order of the pattern, in which neighbours are near whatever the numbers of the vertices: what one row reads
+    is in cache for the next. It is found on the CPU.
 
     Raises ValueError for 2^31 entries or more.
     """
     num_vertices = len(rowptr) - 1
     if len(col) >= 2**31:
         raise ValueError(f"csr: expected less than 2^31 entries, got {len(col)}")
-    order = torch.arange(num_vertices, device=col.device)
-    if num_vertices > _IN_CACHE:
+    if order is None and num_vertices > _IN_CACHE:
         order = _breadth_first(rowptr, col).to(col.device)
+    elif order is None:
+        order = torch.arange(num_vertices, device=col.device)
     rows, column, entry = torch.ops.cheblienet.order_rows(rowptr, col, order)
     return Csr(rows, column, values[entry])
 

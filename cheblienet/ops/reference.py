@@ -85,7 +85,7 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
 
 def _sparse_product(laplacian: Csr, x: Tensor) -> Tensor:
     """(L x)[b, i] = sum_j L_ij x[b, j]"""
-    rows, col, values = laplacian
+    rows, col, values, _ = laplacian
     vertex = rows[:, 0].long()
     source = torch.repeat_interleave(vertex, rows[:, 2] - rows[:, 1])
     target = vertex[col]

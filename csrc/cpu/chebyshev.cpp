@@ -100,7 +100,15 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
   return y;
 }
 
+Tensor chebyshev_pattern(const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern,
+                         const Tensor& values, std::optional<Tensor> bias) {
+  return chebyshev(x, weight, pattern.at(0), pattern.at(1), values, std::move(bias));
+}
+
 }  // namespace
 }  // namespace cheblienet
 
-STABLE_TORCH_LIBRARY_IMPL(cheblienet, CPU, m) { m.impl("chebyshev", TORCH_BOX(&cheblienet::chebyshev)); }
+STABLE_TORCH_LIBRARY_IMPL(cheblienet, CPU, m) {
+  m.impl("chebyshev", TORCH_BOX(&cheblienet::chebyshev));
+  m.impl("chebyshev.pattern", TORCH_BOX(&cheblienet::chebyshev_pattern));
+}

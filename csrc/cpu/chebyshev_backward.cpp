@@ -209,9 +209,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
   return {dx, dweight, dbias, dvalues};
 }
 
+std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward_pattern(
+    const Tensor& grad, const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern, const Tensor& values,
+    bool need_x, bool need_weight, bool need_bias, bool need_values) {
+  return chebyshev_backward(grad, x, weight, pattern.at(0), pattern.at(1), values, need_x, need_weight, need_bias,
+                            need_values);
+}
+
 }  // namespace
 }  // namespace cheblienet
 
 STABLE_TORCH_LIBRARY_IMPL(cheblienet, CPU, m) {
   m.impl("chebyshev_backward", TORCH_BOX(&cheblienet::chebyshev_backward));
+  m.impl("chebyshev_backward.pattern", TORCH_BOX(&cheblienet::chebyshev_backward_pattern));
 }

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +76,39 @@ def test_exported_networks_need_the_operators_alone(tmp_path):
     assert "cheblienet.graphs" not in loaded
     for program, y in expected.items():
         torch.testing.assert_close(torch.load(program + ".out"), y, atol=0, rtol=0, msg=program)
+
+
+# Of version 0.1.0, by torch 2.14, with a dynamic batch, and what that version made of a batch of three: a
+# WideResSE2GEChebNet with pooling, an SO3GEUChebNet, and a ChebConv without bias in float64. No later version can make them
+# again: they call the operators as they were then.
+PROGRAMS = ("wide_res_net", "u_net", "layer_without_bias")
+
+RUN_FIXTURE = """
+import sys
+import numpy
+import torch
+import cheblienet.ops
+
+try:
+    program = torch.export.load(sys.argv[1])
+except Exception as error:
+    if torch.torch_version.TorchVersion(torch.__version__) >= (2, 14):
+        raise
+    print(f"torch {torch.__version__} cannot read what torch 2.14 exported: {type(error).__name__}")
+    sys.exit()
+data = numpy.load(sys.argv[1].replace(".pt2", ".npz"))
+inputs, outputs = ([torch.from_numpy(data[key]) for key in sorted(data) if word in key] for word in ("input", "output"))
+got = program.module()(*inputs)
+torch.testing.assert_close([got] if isinstance(got, torch.Tensor) else list(got), outputs, atol=1e-4, rtol=1e-4)
+"""
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_programs_exported_by_an_earlier_version_run(name):
+    command = [sys.executable, "-c", RUN_FIXTURE, str(Path(__file__).parent / "data" / f"{name}.pt2")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if said:
+        pytest.skip(said)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
