@@ -1,7 +1,7 @@
 """Who executes the CUDA operators: a GPU, or a simulator that runs their PTX on the CPU.
 
 Both are called alike: `executor.NAME(...)` takes the arguments of `torch.ops.cheblienet.NAME` on the CPU, and so are its
-results; NAME_OVERLOAD is an overload.
+results. An overload has its name behind a dot.
 """
 
 import functools
@@ -37,6 +37,11 @@ def _ptxsim() -> Any:
         return importlib.import_module("ptxsim")
     finally:
         sys.path.remove(folder)
+
+
+def operator_named(name: str) -> Callable[..., Any]:
+    """The operator "NAME" or "NAME.OVERLOAD" of the package."""
+    return functools.reduce(getattr, name.split("."), torch.ops.cheblienet)
 
 
 class Gpu:
@@ -101,7 +106,7 @@ class Simulator:
         if name.startswith("_"):
             raise AttributeError(name)
         operators = importlib.import_module(f"{__package__}.operators")
-        return functools.partial(getattr(operators, name), self)
+        return functools.partial(getattr(operators, name.replace(".", "_")), self)
 
 
 def instance(name: str, *arguments: object) -> str:

@@ -88,7 +88,7 @@ def _like(t: Tensor) -> Tensor:
 
 class _NormLaunch:
     def __init__(self, sim: Simulator, x: Tensor, weight: Tensor, *others: Tensor | None) -> None:
-        shape, facts, channels = np.zeros(64, np.uint8), np.zeros(4, np.int32), weight.numel()
+        shape, facts, channels = np.zeros(48, np.uint8), np.zeros(4, np.int32), weight.numel()
         sizes = np.int64(x.numel() // channels), np.int64(channels), np.int32(x.element_size())
         pack, block, tiles, self.parts = sim.geometry(
             "batch_norm", facts, *sizes, address(x, weight, *others), shape
@@ -141,7 +141,8 @@ def batch_norm_tracked(
     if x.numel() == 0:
         return y, mean, var, s
     launch = _NormLaunch(sim, x, weight, residual, bias)
-    partial, (running_mean, running_var, batches) = launch.partial(3), running or (None, None, None)
+    partial = launch.partial(3)
+    running_mean, running_var, batches = (t.view(-1) for t in running) if running else (None, None, None)
     signals = (x, None, None) if residual is None else (x, residual, s)
     launch("norm_moments", *signals, partial, batches)
     signals = (x if residual is None else s), None, None

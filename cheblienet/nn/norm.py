@@ -11,6 +11,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
 from ..ops.batch_norm import move_running_statistics
+from ..ops.batch_norm_registry import statistics_of
 from .sync import global_statistics, world_size
 
 
@@ -35,13 +36,21 @@ class VertexBatchNorm(nn.BatchNorm1d):
             s = x if residual is None else x + residual
             y = self._over_processes(s) if self._synchronises() else self._framework(s)
             return torch.relu(y) if relu else y
+        mean = var = running = None
+        if not self.training and self.running_mean is not None:
+            dtype = _statistics_dtype(x)
+            mean, var = self.running_mean.to(dtype), self.running_var.to(dtype)
+        elif self.training and self.track_running_stats:
+            running = self._running()
         return ops.batch_norm(
             x,
-            *self._coefficients(x),
+            *self._affine(x),
+            mean,
+            var,
             residual=None if residual is None else residual.to(x.dtype),
             relu=relu,
             eps=self.eps,
-            running=self._running() if self.training and self.track_running_stats else None,
+            running=running,
             momentum=self.momentum,
             channels_second=True,
         )[0]
@@ -56,22 +65,19 @@ class VertexBatchNorm(nn.BatchNorm1d):
         """Elsewhere than on these devices the operator has no kernel."""
         return not self._synchronises() and x.ndim == 3 and x.device.type in ("cpu", "cuda")
 
-    def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Weight, bias, mean and var as the operator wants them for `x`."""
-        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias as the operator wants them for `x`."""
         weight, bias = self.weight, self.bias
         if weight is None:
             weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
-        mean = var = None
-        if not self.training and self.running_mean is not None:
-            mean, var = self.running_mean.to(statistics_dtype), self.running_var.to(statistics_dtype)
-        return weight.to(statistics_dtype), bias.to(statistics_dtype), mean, var
+        dtype = _statistics_dtype(x)
+        return weight.to(dtype), bias.to(dtype)
 
     def _over_processes(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(var + eps) weight + bias, with mean and var of all processes' batches, on any device."""
         if x.ndim == 2:
             return self._over_processes(x.unsqueeze(-1)).squeeze(-1)
-        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        statistics_dtype = _statistics_dtype(x)
         mean, var, count = global_statistics(x.transpose(1, 2).to(statistics_dtype), self.process_group)
         fixed_mean, fixed_var = mean.detach(), var.detach()
         # The framework's kernel takes mean and variance for constants. Factors of value 1 and terms of value 0 on weight
@@ -98,21 +104,28 @@ class VertexBatchNorm(nn.BatchNorm1d):
             super()._check_input_dim(input)
 
 
+def _statistics_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
 def recomputed(norm: nn.Module, x: Tensor, y: Tensor) -> AbstractContextManager[object]:
     """A context in which no layer saves y = norm(x, relu=True) for its gradient, which computes it once more instead.
 
-    The normalisation has x saved anyway, so a convolution of y that runs in this context saves no signal at all. To compute
-    y again takes about as long as the normalisation did. Does nothing in compiled code, where the compiler decides what is
-    saved, and where `norm` is not a `VertexBatchNorm` on its operator.
+    The normalisation has x and the statistics saved anyway, so a convolution of y that runs in this context saves no signal
+    at all. To compute y again is one pass over memory. Does nothing in compiled code, where the compiler decides what is
+    saved, and where y has not come from the operator or needs no gradient.
     """
-    if torch.compiler.is_compiling() or not (isinstance(norm, VertexBatchNorm) and norm._uses_operator(x)):
+    used = None if torch.compiler.is_compiling() else statistics_of(y)
+    if used is None or not isinstance(norm, VertexBatchNorm):
         return nullcontext()
-    eps, result = norm.eps, weakref.ref(y)  # the graph keeps both hooks
-    signal, *coefficients = (None if t is None else t.detach() for t in (x, *norm._coefficients(x)))
+    signal, eps = x.detach(), norm.eps
+    coefficients = [t.detach() for t in norm._affine(x)]
 
     def again() -> Tensor:
         with torch.no_grad():
-            return ops.batch_norm(signal, *coefficients, relu=True, eps=eps, channels_second=True)[0]
+            return ops.batch_norm(signal, *coefficients, *used, relu=True, eps=eps, channels_second=True)[0]
+
+    result = weakref.ref(y)  # the graph keeps both hooks
 
     def pack(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
         found = result()

@@ -181,6 +181,7 @@ class _ByBatch(torch.autograd.Function):
             increment_version(inputs[4])
         _save(ctx, inputs, mean, var, s, True, channels_second)
         ctx.mark_non_differentiable(mean, var)
+        ctx.statistics = mean, var  # without gradients of their own, they do not keep the graph alive
         return results
 
 
@@ -194,7 +195,14 @@ class _ByGiven(torch.autograd.Function):
         *inputs, channels_second = inputs
         results = _fixed(*inputs)
         _save(ctx, inputs, *inputs[4:6], results[1], False, channels_second)
+        ctx.statistics = inputs[4:6]
         return results
+
+
+def statistics_of(y: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Mean and variance by which y was normalised; None where it has not come from eager mode, or has no gradient."""
+    node = y.grad_fn
+    return node.statistics if isinstance(node, (_ByBatch._backward_cls, _ByGiven._backward_cls)) else None
 
 
 def _save_functional(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
