@@ -117,10 +117,9 @@ def instance(name: str, *arguments: object) -> str:
 
 
 def as_numpy(tensor: Tensor) -> np.ndarray:
-    """The memory of a contiguous tensor; bfloat16 travels as its bits."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.detach().view(torch.int16).numpy().view(np.uint16)
-    return tensor.detach().numpy()
+    """The memory of a tensor without gaps, in the order of its addresses; bfloat16 travels as its bits."""
+    memory = tensor.detach().as_strided((tensor.numel(),), (1,))
+    return memory.view(torch.int16).numpy().view(np.uint16) if tensor.dtype == torch.bfloat16 else memory.numpy()
 
 
 def poisoned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -141,8 +141,7 @@ def batch_norm_tracked(
     if x.numel() == 0:
         return y, mean, var, s
     launch = _NormLaunch(sim, x, weight, residual, bias)
-    partial = launch.partial(3)
-    running_mean, running_var, batches = (t.view(-1) for t in running) if running else (None, None, None)
+    partial, (running_mean, running_var, batches) = launch.partial(3), running or (None, None, None)
     signals = (x, None, None) if residual is None else (x, residual, s)
     launch("norm_moments", *signals, partial, batches)
     signals = (x if residual is None else s), None, None

@@ -83,7 +83,7 @@ def test_running_statistics_are_moved(executor, dtype, momentum, channels, asser
     def call():
         running = tuple(t.clone() for t in start)
         results = getattr(executor, "batch_norm.tracked")(x, residual, weight, bias, running, momentum, 1e-5, True)
-        return *results, *running
+        return *results, *running[:2], running[2].view(1)
 
     *results, mean, var, batches = same_bits(executor, call, (0, 1))
     plain = executor.batch_norm(x, residual, weight, bias, None, None, 1e-5, True)
@@ -182,7 +182,7 @@ def test_nothing_to_do(executor, shape):
 class Calls(TorchDispatchMode):
     """The names of the operators that are called, without those that launch nothing: views, and memory for results."""
 
-    NO_LAUNCH = ("aten::detach", "aten::empty", "aten::transpose", "aten::view", "aten::alias")
+    NO_LAUNCH = ("aten::detach", "aten::empty", "aten::transpose", "aten::view", "aten::alias", "prim::")
 
     def __init__(self):
         super().__init__()
