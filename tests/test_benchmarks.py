@@ -12,7 +12,7 @@ from cheblienet.groups import SE2
 from cheblienet.nn import ChebConv, WideResSE2GEChebNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import baselines, growth, measure
+from benchmarks import baselines, growth, measure, overhead
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +81,11 @@ def test_growth_is_fitted_by_family(tmp_path):
     growth.draw(rows, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 10_000
     assert growth.families(rows[:1]) == {}
+
+
+@pytest.mark.parametrize("benchmark", overhead.benchmarks("cpu"), ids=lambda benchmark: benchmark.name)
+def test_overhead_is_that_of_the_same_work(benchmark):
+    ours, *others = (setup().step() for setup in benchmark.contenders.values())
+    for other in others:
+        assert [g.numel() for g in other[:1]] == [g.numel() for g in ours[:1]]  # of the signal
+        assert len(other) == len(ours)

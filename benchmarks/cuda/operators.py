@@ -90,9 +90,7 @@ class _NormLaunch:
     def __init__(self, sim: Simulator, x: Tensor, weight: Tensor, *others: Tensor | None) -> None:
         shape, facts, channels = np.zeros(48, np.uint8), np.zeros(4, np.int32), weight.numel()
         sizes = np.int64(x.numel() // channels), np.int64(channels), np.int32(x.element_size())
-        pack, block, tiles, self.parts = sim.geometry(
-            "batch_norm", facts, *sizes, address(x, weight, *others), shape
-        )
+        pack, block, tiles, self.parts = sim.geometry("batch_norm", facts, *sizes, address(x, weight, *others), shape)
         self.sim, self.shape, self.grid, self.block = sim, shape.tobytes(), (tiles, self.parts), block
         self.types, self.weight = (C_TYPES[x.dtype], pack), weight
 
@@ -146,9 +144,7 @@ def batch_norm_tracked(
     launch("norm_moments", *signals, partial, batches)
     signals = (x if residual is None else s), None, None
     moves = running_mean, running_var, batches, np.float64(momentum or 0), np.bool_(momentum is None)
-    launch(
-        "norm_apply", *signals, weight, bias, mean, var, partial, *moves, np.float64(eps), np.bool_(relu), y
-    )
+    launch("norm_apply", *signals, weight, bias, mean, var, partial, *moves, np.float64(eps), np.bool_(relu), y)
     return y, mean, var, s
 
 

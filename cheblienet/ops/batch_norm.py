@@ -73,22 +73,21 @@ def batch_norm(
     count = x.shape[0] * x.shape[2 if channels_second else 1]
     if count < 2:
         raise ValueError(f"batch_norm: x: expected more than one value per channel, got shape {tuple(x.shape)}")
-    operator_moves = False
+    moved: RunningStatistics | tuple[()] = ()  # by the operator
     if running is not None:
         _check_channels("running mean", running[0], x, channels)
         _check_channels("running variance", running[1], x, channels)
         check_device("batch_norm: number of batches", running[2], x.device)
-        same_dtype = running[0].dtype == running[1].dtype == expected
-        operator_moves = same_dtype and not torch.compiler.is_compiling()
-    y, mean, var = by_batch(inputs, running if operator_moves else (), momentum, eps, relu, channels_second)
-    if running is not None and not operator_moves:
+        plain = all(t.dtype == expected and t.is_contiguous() for t in running[:2])
+        if plain and not torch.compiler.is_compiling():
+            moved = running
+    y, mean, var = by_batch(inputs, moved, momentum, eps, relu, channels_second)
+    if running is not None and not moved:
         move_running_statistics(running, momentum, mean, var, count)
     return y, mean, var
 
 
-def _check_channels(
-    name: str, values: Tensor, x: Tensor, channels: int, expected: torch.dtype | None = None
-) -> None:
+def _check_channels(name: str, values: Tensor, x: Tensor, channels: int, expected: torch.dtype | None = None) -> None:
     if values.shape != (channels,):
         raise ValueError(f"batch_norm: {name}: expected shape ({channels},), got {tuple(values.shape)}")
     if expected is not None and values.dtype != expected:

@@ -32,14 +32,18 @@ def by_batch(
     if torch.compiler.is_compiling():
         y, mean, var, _ = _functional(*_rows(inputs, channels_second), None, None, eps, relu)
         return transposed(y, channels_second), mean, var
-    return _ByBatch.apply(*inputs, running, momentum, eps, relu, channels_second)[:3]
+    y, mean, var, _ = _ByBatch.apply(*inputs, running, momentum, eps, relu, channels_second)
+    return y, mean, var
 
 
 def by_given(inputs: _Inputs, mean: Tensor, var: Tensor, eps: float, relu: bool, channels_second: bool) -> Tensor:
     """y, likewise."""
+    y: Tensor
     if torch.compiler.is_compiling():
-        return transposed(_fixed(*_rows(inputs, channels_second), mean, var, eps, relu)[0], channels_second)
-    return _ByGiven.apply(*inputs, mean, var, eps, relu, channels_second)[0]
+        y, _ = _fixed(*_rows(inputs, channels_second), mean, var, eps, relu)
+        return transposed(y, channels_second)
+    y, _ = _ByGiven.apply(*inputs, mean, var, eps, relu, channels_second)
+    return y
 
 
 def transposed(x: Tensor, channels_second: bool) -> Tensor:
@@ -127,12 +131,10 @@ def _(
     return torch.empty_like(s), torch.empty_like(weight), torch.empty_like(weight)
 
 
-def _save(
-    ctx: Any, inputs: tuple[Any, ...], mean: Tensor, var: Tensor, s: Tensor, batch_statistics: bool, channels_second: bool
-) -> None:
-    """Keeps what the gradient needs; `inputs` are x, residual, weight, bias, two more, eps and relu."""
-    x, residual, weight, bias, _, _, ctx.eps, ctx.relu = inputs
-    ctx.has_residual, ctx.batch_statistics, ctx.channels_second = residual is not None, batch_statistics, channels_second
+def _save(ctx: Any, inputs: Any, mean: Tensor, var: Tensor, s: Tensor, batch_statistics: bool) -> None:
+    """Keeps what the gradient needs; `inputs` are x, residual, weight, bias, two more, eps, relu and channels_second."""
+    x, residual, weight, bias, _, _, ctx.eps, ctx.relu, ctx.channels_second = inputs
+    ctx.has_residual, ctx.batch_statistics = residual is not None, batch_statistics
     ctx.save_for_backward(x if residual is None else s, weight, bias, mean, var)
     ctx.set_materialize_grads(False)
 
@@ -174,12 +176,11 @@ class _ByBatch(torch.autograd.Function):
     backward = staticmethod(_gradient)
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        *inputs, channels_second = inputs
-        results = _, mean, var, s = _tracked(*inputs)
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        results = _, mean, var, s = _tracked(*inputs[:-1])
         if inputs[4]:
             increment_version(inputs[4])
-        _save(ctx, inputs, mean, var, s, True, channels_second)
+        _save(ctx, inputs, mean, var, s, True)
         ctx.mark_non_differentiable(mean, var)
         ctx.statistics = mean, var  # without gradients of their own, they do not keep the graph alive
         return results
@@ -191,28 +192,28 @@ class _ByGiven(torch.autograd.Function):
     backward = staticmethod(_gradient)
 
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
-        *inputs, channels_second = inputs
-        results = _fixed(*inputs)
-        _save(ctx, inputs, *inputs[4:6], results[1], False, channels_second)
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        results = _, s = _fixed(*inputs[:-1])
+        _save(ctx, inputs, inputs[4], inputs[5], s, False)
         ctx.statistics = inputs[4:6]
         return results
 
 
 def statistics_of(y: Tensor) -> tuple[Tensor, Tensor] | None:
     """Mean and variance by which y was normalised; None where it has not come from eager mode, or has no gradient."""
-    node = y.grad_fn
-    return node.statistics if isinstance(node, (_ByBatch._backward_cls, _ByGiven._backward_cls)) else None
+    node: Any = y.grad_fn
+    of_eager_mode: Any = _ByBatch._backward_cls, _ByGiven._backward_cls
+    return node.statistics if isinstance(node, of_eager_mode) else None
 
 
 def _save_functional(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, mean, var, s = output
-    _save(ctx, inputs, mean, var, s, inputs[4] is None, False)
+    _save(ctx, (*inputs, False), mean, var, s, inputs[4] is None)
     ctx.mark_non_differentiable(mean, var)
 
 
 def _save_fixed(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _save(ctx, inputs, *inputs[4:6], output[1], False, False)
+    _save(ctx, (*inputs, False), inputs[4], inputs[5], output[1], False)
 
 
 torch.library.register_autograd("cheblienet::batch_norm", _gradient, setup_context=_save_functional)

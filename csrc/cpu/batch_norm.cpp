@@ -1,7 +1,7 @@
 // Batch normalisation over all vertices of all samples, with the residual sum before it and the ReLU after it.
 //
-// Channels run innermost in memory, in whatever order a tensor names its dimensions, so a row of C channels is normalised
-// with contiguous coefficients. With s = x + residual,
+// Channels run innermost in memory, in whatever order a tensor names its dimensions, so a row of C channels is
+// normalised with contiguous coefficients. With s = x + residual,
 //   y = relu(scale s + shift), scale = weight / std, shift = bias - scale mean.
 // The first pass over memory stores s, from which the backward finds the mask of the ReLU again. Two passes each way.
 #include <algorithm>
@@ -66,9 +66,9 @@ struct Blocks {
     }
   }
 
-  // Numbers (2, C) over all rows: `numbers` makes them of the kernel's sums over a block, and join(to, from, before, more)
-  // puts those of `more` rows to those of the `before` rows that precede them. Threads have parts of their own: the result
-  // depends on their number and the size alone.
+  // Numbers (2, C) over all rows: `numbers` makes them of the kernel's sums over a block, and join(to, from, before,
+  // more) puts those of `more` rows to those of the `before` rows that precede them. Threads have parts of their own:
+  // the result depends on their number and the size alone.
   template <class Numbers, class Join>
   std::vector<double> reduce(void (*kernel)(const NormRows<T>&), const NormRows<T>& block, const Numbers& numbers,
                              const Join& join) const {
@@ -127,10 +127,9 @@ struct Blocks {
   }
 
   void apply(void (*kernel)(const NormRows<T>&), const NormRows<T>& block) const {
-    torch::stable::parallel_for(0, rows, 1 + kPerThread / std::max<int64_t>(channels, 1),
-                                [&](int64_t begin, int64_t end) {
-                                  for_each(begin, end, block, [&](const NormRows<T>& r) { kernel(r); });
-                                });
+    torch::stable::parallel_for(
+        0, rows, 1 + kPerThread / std::max<int64_t>(channels, 1),
+        [&](int64_t begin, int64_t end) { for_each(begin, end, block, [&](const NormRows<T>& r) { kernel(r); }); });
   }
 };
 

@@ -42,8 +42,8 @@ inline void store_all(T* to, const Vector (&values)[U]) {
   for (int u = 0; u < U; ++u) store(to + u * N, values[u]);
 }
 
-// Twice over rows that the first-level cache holds: about their own mean, sums of squares keep their digits whatever the
-// rows are.
+// Twice over rows that the first-level cache holds: about their own mean, sums of squares keep their digits whatever
+// the rows are.
 template <class T>
 void moments(const NormRows<T>& rows) {
   const NormRows<T> r = rows;

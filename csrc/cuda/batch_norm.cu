@@ -75,8 +75,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked_cuda(const Tensor&
       if (residual) from = s, added = s = nullptr;
       norm_apply<T, N><<<launch.grid(), kNormBlock, 0, launch.stream>>>(
           from, added, s, device_data<V>(weight), device_data<V>(bias), device_data<V>(mean), device_data<V>(var),
-          device_data<V>(partial), tracked.mean, tracked.var, tracked.batches, tracked.momentum, tracked.cumulative, eps,
-          relu, device_data<T>(y), launch.shape);
+          device_data<V>(partial), tracked.mean, tracked.var, tracked.batches, tracked.momentum, tracked.cumulative,
+          eps, relu, device_data<T>(y), launch.shape);
       STD_CUDA_KERNEL_LAUNCH_CHECK();
     });
   });

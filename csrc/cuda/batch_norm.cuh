@@ -83,8 +83,8 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
   store_channels<V, N>(second, to + 2 * shape.channels);
 }
 
-// Mean and biased variance of the batch from the moments by parts, for the channels of this block's slice; the first block
-// of each slice writes them, and moves the running statistics.
+// Mean and biased variance of the batch from the moments by parts, for the channels of this block's slice; the first
+// block of each slice writes them, and moves the running statistics.
 template <class V, int N>
 __device__ __forceinline__ void join_parts(const V* __restrict__ partial, const NormPlace<N>& reader,
                                            const NormShape& shape, V* mean_out, V* var_out,
@@ -256,9 +256,9 @@ __device__ __forceinline__ void join_gradients(const V* __restrict__ partial, co
   }
 }
 
-// ds = scale (g - sum g / rows - (s - mean) / var sum g (s - mean) / rows), and the gradients of weight and bias; without
-// the last two terms where mean and variance are not the batch's. Reads the signal and the gradient once, writes one
-// signal.
+// ds = scale (g - sum g / rows - (s - mean) / var sum g (s - mean) / rows), and the gradients of weight and bias;
+// without the last two terms where mean and variance are not the batch's. Reads the signal and the gradient once,
+// writes one signal.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_gradient(const T* __restrict__ grad, const T* __restrict__ signal,

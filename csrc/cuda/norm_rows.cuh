@@ -1,12 +1,12 @@
 // What the kernels of a normalisation share: who works on which rows and channels, and how sums come together.
 //
-// All passes over a signal share one decomposition. A block has a narrow slice of the channels, 64 bytes of a row, and goes
-// down its part of the rows; the threads of a block stand side by side on packs of N channels, and on several rows. Each
-// thread keeps its channels, so that their coefficients stay in registers.
-// The first pass leaves sums by parts, and in the second pass every block adds up those of its channels once more: what it
-// reads for that is (parts x slice), which is why slices are narrow and parts are few, and there is no launch, no counter
-// and no waiting in between. Sums are added in a fixed order, without atomics, and neither grid nor order depends on the
-// device: the bits depend on the shape alone.
+// All passes over a signal share one decomposition. A block has a narrow slice of the channels, 64 bytes of a row, and
+// goes down its part of the rows; the threads of a block stand side by side on packs of N channels, and on several
+// rows. Each thread keeps its channels, so that their coefficients stay in registers. The first pass leaves sums by
+// parts, and in the second pass every block adds up those of its channels once more: what it reads for that is (parts x
+// slice), which is why slices are narrow and parts are few, and there is no launch, no counter and no waiting in
+// between. Sums are added in a fixed order, without atomics, and neither grid nor order depends on the device: the bits
+// depend on the shape alone.
 #pragma once
 #include "../math/moments.h"
 #include "pack.cuh"
@@ -22,8 +22,8 @@ constexpr int kNormRows = 8;      // rows that a thread goes down, at least
 constexpr int kNormBlocks = 264;  // two for each processor of an H100
 
 // The work of a launch: `parts` blocks share the rows and `tiles` blocks the channels of a signal, and a block holds
-// `height` rows of `columns` packs. Parts take turns by `height` rows: one has `least` rows, `extra` of them `height` more,
-// and the part that comes `last` has `missing` fewer.
+// `height` rows of `columns` packs. Parts take turns by `height` rows: one has `least` rows, `extra` of them `height`
+// more, and the part that comes `last` has `missing` fewer.
 struct NormShape {
   int64_t rows, least;
   int channels, columns, height, tiles, parts, extra, last, missing;
@@ -142,8 +142,8 @@ __device__ __forceinline__ void join_rows(int row, int columns, int height, cons
   }
 }
 
-// What threads have of the moments of N channels each, in shared memory: the mean, and the sum of squared distances from
-// it, of `count` rows. A row of threads has none only where those below it have none.
+// What threads have of the moments of N channels each, in shared memory: the mean, and the sum of squared distances
+// from it, of `count` rows. A row of threads has none only where those below it have none.
 template <class V, int N>
 struct BlockMoments {
   V mean[N][kNormBlock], squares[N][kNormBlock], count[kNormBlock];

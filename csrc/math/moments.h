@@ -4,8 +4,8 @@
 
 namespace cheblienet {
 
-// Adds the moments of b numbers to those of a: their mean, and the sum of their squared distances from it. b > 0. Sums of
-// non-negative terms, so no digits cancel (Chan, Golub and LeVeque, The American Statistician 37 (1983), 242).
+// Adds the moments of b numbers to those of a: their mean, and the sum of their squared distances from it. b > 0. Sums
+// of non-negative terms, so no digits cancel (Chan, Golub and LeVeque, The American Statistician 37 (1983), 242).
 template <class T>
 struct MomentSum {
   T share, weight;
@@ -19,8 +19,8 @@ struct MomentSum {
   }
 };
 
-// Running statistics of C channels, which follow those of each batch: by an exponential average with `momentum`, or as the
-// average over all batches so far. Nothing is kept where mean is null.
+// Running statistics of C channels, which follow those of each batch: by an exponential average with `momentum`, or as
+// the average over all batches so far. Nothing is kept where mean is null.
 template <class T>
 struct RunningStatistics {
   T *mean, *var;

@@ -95,7 +95,7 @@ def test_running_statistics_are_moved(executor, dtype, momentum, channels, asser
 
 
 def test_channels_may_be_the_second_dimension(executor):
-    x, residual, weight, bias, mean, var, dy = problem((2, 21, 16), torch.float32, True, True)
+    x, residual, weight, bias, _, _, dy = problem((2, 21, 16), torch.float32, True, True)
 
     def turned(t):
         return t.transpose(1, 2)
@@ -218,4 +218,7 @@ def test_no_operator_of_the_framework_runs_beside(training, momentum, autocast):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             y = layer(x, residual, relu=True)
         torch.autograd.grad(y, [x, *layer.parameters()], dy)
-    assert calls.names == [f"cheblienet::batch_norm.{'tracked' if training else 'fixed'}", "cheblienet::batch_norm_backward"]
+    assert calls.names == [
+        f"cheblienet::batch_norm.{'tracked' if training else 'fixed'}",
+        "cheblienet::batch_norm_backward",
+    ]
