@@ -14,7 +14,7 @@ from tqdm import tqdm
 import cheblienet
 from cheblienet._files import replacing
 
-from . import chebyshev, graphs, growth
+from . import chebyshev, graphs, growth, overhead
 from .measure import interleaved, median_ratio, peak_extra_memory
 from .registry import OURS, REFERENCE, Benchmark, Contender
 
@@ -160,7 +160,8 @@ def main() -> None:
     info = {**cheblienet.build_info(), "machine": platform.processor() or platform.machine()}
     print(", ".join(f"{name} {value}" for name, value in info.items()))
     devices = [args.device] if args.device else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    everything = [b for device in devices for b in chebyshev.benchmarks(device) + graphs.benchmarks(device)]
+    programs = chebyshev.benchmarks, graphs.benchmarks, overhead.benchmarks
+    everything = [benchmark for device in devices for benchmarks in programs for benchmark in benchmarks(device)]
     chosen = [b for b in everything if args.only in b.name]
     if not chosen:
         raise SystemExit(f"--only: no benchmark has {args.only!r} in its name")

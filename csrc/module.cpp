@@ -52,6 +52,15 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   m.def(
       "batch_norm(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor? mean, Tensor? var, float eps, "
       "bool relu) -> (Tensor, Tensor, Tensor, Tensor)");
+  // by the batch's mean and variance; running: the mean (C,), the variance (C,) and the number of batches, (), that
+  // follow them, or nothing; without a momentum they are averages over all batches
+  m.def(
+      "batch_norm.tracked(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor(a!)[] running, "
+      "float? momentum, float eps, bool relu) -> (Tensor, Tensor, Tensor, Tensor)");
+  // by mean and variance that are given -> y and s
+  m.def(
+      "batch_norm.fixed(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor mean, Tensor var, float eps, "
+      "bool relu) -> (Tensor, Tensor)");
   // s (B, V, C) -> the gradients of s, weight and bias
   m.def(
       "batch_norm_backward(Tensor grad, Tensor s, Tensor weight, Tensor bias, Tensor mean, Tensor var, float eps, "

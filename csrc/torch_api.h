@@ -9,6 +9,8 @@
 #include <torch/headeronly/util/Exception.h>
 #include <torch/headeronly/util/Half.h>
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -56,8 +58,37 @@ void dispatch(const Tensor& t, const char* name, F&& f) {
   }
 }
 
+// A new tensor on the device of `like`. The dispatcher, through which the stable ABI makes tensors, takes longer than a
+// small kernel.
+inline Tensor new_strided(const Tensor& like, int64_t dim, const int64_t* size, const int64_t* stride,
+                          ScalarType dtype) {
+  using torch::stable::detail::from;
+  using torch::stable::detail::to;
+  int32_t device_type, device_index;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
+  AtenTensorHandle result;
+  TORCH_ERROR_CODE_CHECK(
+      aoti_torch_empty_strided(dim, size, stride, to<int32_t>(from(dtype)), device_type, device_index, &result));
+  return Tensor(result);
+}
+
+inline std::array<int64_t, 4> contiguous_strides(std::initializer_list<int64_t> size) {
+  std::array<int64_t, 4> stride{};
+  STD_TORCH_CHECK(size.size() <= stride.size(), "expected at most ", stride.size(), " dimensions, got ", size.size());
+  int64_t step = 1;
+  for (size_t i = size.size(); i-- > 0; step *= std::max<int64_t>(size.begin()[i], 1)) stride[i] = step;
+  return stride;
+}
+
 inline Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> size, ScalarType dtype) {
-  return torch::stable::new_empty(like, {size.begin(), size.size()}, dtype);
+  const auto stride = contiguous_strides(size);
+  return new_strided(like, static_cast<int64_t>(size.size()), size.begin(), stride.data(), dtype);
+}
+
+// A new tensor with the sizes, strides and dtype of another one without gaps.
+inline Tensor new_like(const Tensor& t) {
+  return new_strided(t, t.dim(), t.sizes().data(), t.strides().data(), t.scalar_type());
 }
 
 // Calls an operator of the framework: takes its arguments from `stack` and leaves its results there.

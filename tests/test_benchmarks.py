@@ -12,7 +12,7 @@ from cheblienet.groups import SE2
 from cheblienet.nn import ChebConv, WideResSE2GEChebNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import baselines, graphs, growth, measure
+from benchmarks import baselines, graphs, growth, measure, overhead
 from benchmarks.cuda import construction
 
 
@@ -97,3 +97,11 @@ def test_construction_is_predicted_from_its_counts():
     assert small.moved < large.moved
     assert small.waits == large.waits
     assert 1.0 < construction.predicted(small, 1.0) < construction.predicted(large, 1.0) < 1.002
+
+
+@pytest.mark.parametrize("benchmark", overhead.benchmarks("cpu"), ids=lambda benchmark: benchmark.name)
+def test_overhead_is_that_of_the_same_work(benchmark):
+    ours, *others = (setup().step() for setup in benchmark.contenders.values())
+    for other in others:
+        assert [g.numel() for g in other[:1]] == [g.numel() for g in ours[:1]]  # of the signal
+        assert len(other) == len(ours)

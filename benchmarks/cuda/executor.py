@@ -1,7 +1,7 @@
 """Who executes the CUDA operators: a GPU, or a simulator that runs their PTX on the CPU.
 
 Both are called alike: `executor.NAME(...)` takes the arguments of `torch.ops.cheblienet.NAME` on the CPU, and so are its
-results.
+results. An overload has its name behind a dot.
 """
 
 import functools
@@ -39,6 +39,11 @@ def _ptxsim() -> Any:
         return importlib.import_module("ptxsim")
     finally:
         sys.path.remove(folder)
+
+
+def operator_named(name: str) -> Callable[..., Any]:
+    """The operator "NAME" or "NAME.OVERLOAD" of the package."""
+    return functools.reduce(getattr, name.split("."), torch.ops.cheblienet)
 
 
 class Gpu:
@@ -125,7 +130,7 @@ class Simulator:
         if name.startswith("_"):
             raise AttributeError(name)
         operators = importlib.import_module(f"{__package__}.operators")
-        return functools.partial(getattr(operators, name), self)
+        return functools.partial(getattr(operators, name.replace(".", "_")), self)
 
 
 def instance(name: str, *arguments: object) -> str:
@@ -136,10 +141,9 @@ def instance(name: str, *arguments: object) -> str:
 
 
 def as_numpy(tensor: Tensor) -> np.ndarray:
-    """The memory of a contiguous tensor; bfloat16 travels as its bits."""
-    if tensor.dtype == torch.bfloat16:
-        return tensor.detach().view(torch.int16).numpy().view(np.uint16)
-    return tensor.detach().numpy()
+    """The memory of a tensor without gaps, in the order of its addresses; bfloat16 travels as its bits."""
+    memory = tensor.detach().as_strided((tensor.numel(),), (1,))
+    return memory.view(torch.int16).numpy().view(np.uint16) if tensor.dtype == torch.bfloat16 else memory.numpy()
 
 
 def poisoned(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -17,6 +17,8 @@ from .executor import C_TYPES, Simulator, instance, poisoned
 __all__ = [
     "batch_norm",
     "batch_norm_backward",
+    "batch_norm_fixed",
+    "batch_norm_tracked",
     "chebyshev",
     "chebyshev_backward",
     "gather_reduce",
@@ -25,7 +27,6 @@ __all__ = [
     "nearest_neighbors",
 ]
 
-ACCUMULATE = {"double": "double", "float": "float", "__half": "float", "__nv_bfloat16": "float"}
 STRUCTS = {"r2": "R2", "se2": "SE2", "s2": "S2", "so3": "SO3"}
 REDUCTIONS = {"max": 0, "avg": 1, "rand": 2}
 
@@ -80,26 +81,71 @@ def gather_reduce_backward(
 # batch_norm
 
 
-class _NormLaunch:
-    def __init__(self, sim: Simulator, x: Tensor, *others: Tensor | None) -> None:
-        shape, facts = np.zeros(32, np.uint8), np.zeros(6, np.int32)
-        sizes = np.int64(x.shape[0] * x.shape[1]), np.int64(x.shape[2]), np.int32(x.element_size())
-        pack, block, statistics_block, statistics_grid, tiles, parts = sim.geometry(
-            "batch_norm", facts, *sizes, address(x, *others), shape
-        )
-        self.sim, self.shape, self.grid, self.block = sim, shape.tobytes(), (tiles, parts), block
-        self.statistics = (statistics_grid,), statistics_block
-        self.types = C_TYPES[x.dtype], pack
-        self.partial = poisoned((parts, 2, x.shape[2]), torch.float64)
+def _like(t: Tensor) -> Tensor:
+    """Poisoned memory with the shape and the strides of `t`."""
+    return torch.empty_like(t).copy_(poisoned(t.shape, t.dtype))
 
-    def signal(self, kernel: str, *arguments: Any) -> None:
-        """A pass over the signal."""
+
+class _NormLaunch:
+    def __init__(self, sim: Simulator, x: Tensor, weight: Tensor, *others: Tensor | None) -> None:
+        shape, facts, channels = np.zeros(48, np.uint8), np.zeros(4, np.int32), weight.numel()
+        sizes = np.int64(x.numel() // channels), np.int64(channels), np.int32(x.element_size())
+        pack, block, tiles, self.parts = sim.geometry("batch_norm", facts, *sizes, address(x, weight, *others), shape)
+        self.sim, self.shape, self.grid, self.block = sim, shape.tobytes(), (tiles, self.parts), block
+        self.types, self.weight = (C_TYPES[x.dtype], pack), weight
+
+    def partial(self, numbers: int) -> Tensor:
+        return poisoned((self.parts, numbers, self.weight.numel()), self.weight.dtype)
+
+    def __call__(self, kernel: str, *arguments: Any) -> None:
         kernel = instance(kernel, *self.types)
         self.sim.launch("batch_norm", kernel, self.grid, self.block, *arguments, self.shape)
 
-    def sums(self, kernel: str, type_name: str, *arguments: Any) -> None:
-        """A pass over the sums by parts."""
-        self.sim.launch("batch_norm", instance(kernel, type_name), *self.statistics, *arguments, self.shape)
+
+def batch_norm_fixed(
+    sim: Simulator,
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor]:
+    y, s = _like(x), x.new_empty(0) if residual is None else _like(x)
+    if x.numel() == 0:
+        return y, s
+    launch = _NormLaunch(sim, x, weight, residual, bias, mean, var)
+    signals = (x, None, None) if residual is None else (x, residual, s)
+    none = None, None, None, None, np.float64(0), np.bool_(False)
+    launch("norm_apply", *signals, weight, bias, mean, var, *none, np.float64(eps), np.bool_(relu), y)
+    return y, s
+
+
+def batch_norm_tracked(
+    sim: Simulator,
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, ...],
+    momentum: float | None,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    y, mean, var = _like(x), _like(weight), _like(weight)
+    s = x.new_empty(0) if residual is None else _like(x)
+    if x.numel() == 0:
+        return y, mean, var, s
+    launch = _NormLaunch(sim, x, weight, residual, bias)
+    partial, (running_mean, running_var, batches) = launch.partial(3), running or (None, None, None)
+    signals = (x, None, None) if residual is None else (x, residual, s)
+    launch("norm_moments", *signals, partial, batches)
+    signals = (x if residual is None else s), None, None
+    moves = running_mean, running_var, batches, np.float64(momentum or 0), np.bool_(momentum is None)
+    launch("norm_apply", *signals, weight, bias, mean, var, partial, *moves, np.float64(eps), np.bool_(relu), y)
+    return y, mean, var, s
 
 
 def batch_norm(
@@ -113,20 +159,10 @@ def batch_norm(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    y, given = poisoned(x.shape, x.dtype), mean is not None
-    s = x.new_empty(0) if residual is None else poisoned(x.shape, x.dtype)
-    mean = poisoned(weight.shape, weight.dtype) if mean is None else mean.clone()
-    var = poisoned(weight.shape, weight.dtype) if var is None else var.clone()
-    if x.numel() == 0:
-        return y, mean, var, s
-    launch = _NormLaunch(sim, x, residual, weight, bias, mean, var)
-    signals = (x, None, None) if residual is None else (x, residual, s)
-    if not given:
-        launch.signal("norm_moments", *signals, launch.partial)
-        signals = x if residual is None else s, None, None
-        launch.sums("norm_statistics", launch.types[0], signals[0], launch.partial, mean, var)
-    launch.signal("norm_apply", *signals, weight, bias, mean, var, np.float64(eps), np.bool_(relu), y)
-    return y, mean, var, s
+    if mean is None or var is None:
+        return batch_norm_tracked(sim, x, residual, weight, bias, (), 0.0, eps, relu)
+    y, s = batch_norm_fixed(sim, x, residual, weight, bias, mean, var, eps, relu)
+    return y, mean.clone(), var.clone(), s
 
 
 def batch_norm_backward(
@@ -141,16 +177,15 @@ def batch_norm_backward(
     relu: bool,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    ds = poisoned(s.shape, s.dtype)
+    ds = _like(s)
     if s.numel() == 0:
         return ds, torch.zeros_like(weight), torch.zeros_like(weight)
-    dweight, dbias = poisoned(weight.shape, weight.dtype), poisoned(weight.shape, weight.dtype)
-    launch = _NormLaunch(sim, s, grad, weight, bias, mean, var)
-    common = grad, s, weight, bias, mean, var, np.float64(eps), np.bool_(relu)
-    launch.signal("norm_gradient_sums", *common, launch.partial)
-    sums_type = ACCUMULATE[launch.types[0]]
-    launch.sums("norm_parameter_gradients", sums_type, launch.partial, var, np.float64(eps), dweight, dbias)
-    launch.signal("norm_gradient", *common, dweight, dbias, np.bool_(batch_statistics), ds)
+    dweight, dbias = _like(weight), _like(weight)
+    launch = _NormLaunch(sim, s, weight, grad, bias, mean, var)
+    partial = launch.partial(2)
+    common = grad, s, weight, bias, mean, var, np.float64(eps), np.bool_(relu), partial
+    launch("norm_gradient_sums", *common)
+    launch("norm_gradient", *common, np.bool_(batch_statistics), dweight, dbias, ds)
     return ds, dweight, dbias
 
 

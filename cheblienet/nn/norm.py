@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
+from ..ops.batch_norm import move_running_statistics
+from ..ops.batch_norm_registry import statistics_of
 from .sync import global_statistics, world_size
 
 
@@ -34,16 +36,27 @@ class VertexBatchNorm(nn.BatchNorm1d):
             s = x if residual is None else x + residual
             y = self._over_processes(s) if self._synchronises() else self._framework(s)
             return torch.relu(y) if relu else y
-        y, batch_mean, batch_var = ops.batch_norm(
-            x.transpose(1, 2),
-            *self._coefficients(x),
-            residual=None if residual is None else residual.to(x.dtype).transpose(1, 2),
+        mean = var = running = None
+        if not self.training and self.running_mean is not None:
+            dtype = _statistics_dtype(x)
+            mean, var = self.running_mean.to(dtype), self.running_var.to(dtype)
+        elif self.training and self.track_running_stats:
+            running = self._running()
+        return ops.batch_norm(
+            x,
+            *self._affine(x),
+            mean,
+            var,
+            residual=None if residual is None else residual.to(x.dtype),
             relu=relu,
             eps=self.eps,
-        )
-        if self.training and self.track_running_stats:
-            self._update_running_statistics(batch_mean, batch_var, x.shape[0] * x.shape[2])
-        return y.transpose(1, 2)
+            running=running,
+            momentum=self.momentum,
+            channels_second=True,
+        )[0]
+
+    def _running(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.running_mean, self.running_var, self.num_batches_tracked
 
     def _synchronises(self) -> bool:
         return self.training and self.synchronised and world_size(self.process_group) > 1
@@ -52,22 +65,19 @@ class VertexBatchNorm(nn.BatchNorm1d):
         """Elsewhere than on these devices the operator has no kernel."""
         return not self._synchronises() and x.ndim == 3 and x.device.type in ("cpu", "cuda")
 
-    def _coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Weight, bias, mean and var as the operator wants them for `x`."""
-        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight and bias as the operator wants them for `x`."""
         weight, bias = self.weight, self.bias
         if weight is None:
             weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
-        mean = var = None
-        if not self.training and self.running_mean is not None:
-            mean, var = self.running_mean.to(statistics_dtype), self.running_var.to(statistics_dtype)
-        return weight.to(statistics_dtype), bias.to(statistics_dtype), mean, var
+        dtype = _statistics_dtype(x)
+        return weight.to(dtype), bias.to(dtype)
 
     def _over_processes(self, x: Tensor) -> Tensor:
         """(x - mean) / sqrt(var + eps) weight + bias, with mean and var of all processes' batches, on any device."""
         if x.ndim == 2:
             return self._over_processes(x.unsqueeze(-1)).squeeze(-1)
-        statistics_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        statistics_dtype = _statistics_dtype(x)
         mean, var, count = global_statistics(x.transpose(1, 2).to(statistics_dtype), self.process_group)
         fixed_mean, fixed_var = mean.detach(), var.detach()
         # The framework's kernel takes mean and variance for constants. Factors of value 1 and terms of value 0 on weight
@@ -78,17 +88,9 @@ class VertexBatchNorm(nn.BatchNorm1d):
             affine = self.weight.to(statistics_dtype)
             weight, bias = weight * affine, bias * affine + self.bias.to(statistics_dtype)
         if self.track_running_stats:
-            self._update_running_statistics(fixed_mean, fixed_var, count)
+            move_running_statistics(self._running(), self.momentum, fixed_mean, fixed_var, count)
         pixels = x.unsqueeze(-1)
         return nn.functional.batch_norm(pixels, fixed_mean, fixed_var, weight, bias, eps=self.eps).squeeze(-1)
-
-    @torch.no_grad()
-    def _update_running_statistics(self, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
-        """As `nn.BatchNorm1d` does: an exponential average, or a cumulative one without a momentum; unbiased variance."""
-        self.num_batches_tracked.add_(1)
-        momentum = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), momentum)
 
     def _framework(self, x: Tensor) -> Tensor:
         """Seen as an image of V x 1 pixels, vertex-major memory is the channels-last format that its kernels know."""
@@ -102,25 +104,36 @@ class VertexBatchNorm(nn.BatchNorm1d):
             super()._check_input_dim(input)
 
 
+def _statistics_dtype(x: Tensor) -> torch.dtype:
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
 def recomputed(norm: nn.Module, x: Tensor, y: Tensor) -> AbstractContextManager[object]:
     """A context in which no layer saves y = norm(x, relu=True) for its gradient, which computes it once more instead.
 
-    The normalisation has x saved anyway, so a convolution of y that runs in this context saves no signal at all. To compute
-    y again takes about as long as the normalisation did. Does nothing in compiled code, where the compiler decides what is
-    saved, and where `norm` is not a `VertexBatchNorm` on its operator.
+    The normalisation has x and the statistics saved anyway, so a convolution of y that runs in this context saves no signal
+    at all. To compute y again is one pass over memory. Does nothing in compiled code, where the compiler decides what is
+    saved, and where y has not come from the operator or needs no gradient.
     """
-    if torch.compiler.is_compiling() or not (isinstance(norm, VertexBatchNorm) and norm._uses_operator(x)):
+    used = None if torch.compiler.is_compiling() else statistics_of(y)
+    if used is None or not isinstance(norm, VertexBatchNorm):
         return nullcontext()
-    eps, result = norm.eps, weakref.ref(y)  # the graph keeps both hooks
-    signal, *coefficients = (None if t is None else t.detach() for t in (x.transpose(1, 2), *norm._coefficients(x)))
+    signal, eps = x.detach(), norm.eps
+    coefficients = [t.detach() for t in norm._affine(x)]
 
     def again() -> Tensor:
         with torch.no_grad():
-            return ops.batch_norm(signal, *coefficients, relu=True, eps=eps)[0]
+            return ops.batch_norm(signal, *coefficients, *used, relu=True, eps=eps, channels_second=True)[0]
+
+    result = weakref.ref(y)  # the graph keeps both hooks
 
     def pack(tensor: Tensor) -> Tensor | Callable[[], Tensor]:
         found = result()
-        return again if found is not None and tensor.is_set_to(found.transpose(1, 2)) else tensor
+        if found is None:
+            return tensor
+        if tensor.is_set_to(found):
+            return again
+        return (lambda: again().transpose(1, 2)) if tensor.is_set_to(found.transpose(1, 2)) else tensor
 
     return saved_tensors_hooks(pack, lambda saved: saved if isinstance(saved, Tensor) else saved())
 

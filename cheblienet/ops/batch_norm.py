@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import _library  # noqa: F401  (registers the operators)
 from .._checks import check_device, check_floating, check_tensor
+from .batch_norm_registry import by_batch, by_given, vertex_major
 
-_Gradients = tuple[Tensor | None, ...]
+RunningStatistics = tuple[Tensor, Tensor, Tensor]  # mean, variance, number of batches
 
 
 def batch_norm(
@@ -21,6 +21,9 @@ def batch_norm(
     residual: Tensor | None = None,
     relu: bool = False,
     eps: float = 1e-5,
+    running: RunningStatistics | None = None,
+    momentum: float | None = 0.1,
+    channels_second: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y = (x + residual - mean) / sqrt(var + eps) * weight + bias per channel, and max(y, 0) with `relu`.
 
@@ -31,113 +34,75 @@ def batch_norm(
         residual: like `x`, or None. The sum of both is rounded to their dtype, and kept for the gradient in their stead.
         relu: whether to apply the ReLU.
         eps: added to the variance.
+        running: mean and unbiased variance (C,), of any floating dtype, and the number of batches (), int64. They follow
+            those of the batch, in place. None for none; not together with `mean` and `var`.
+        momentum: how far they move, in [0, 1]; None for the average over all batches.
+        channels_second: whether `x`, `residual` and y are (B, C, V), still vertex-major in memory.
 
     Returns:
-        y (B, V, C), dtype of `x`, and the mean and variance used, (C,). y is differentiable twice in x, residual, weight
+        y, shape and dtype of `x`, and the mean and variance used, (C,). y is differentiable twice in x, residual, weight
         and bias.
 
     Raises:
         TypeError: for other dtypes.
         ValueError: for shapes or devices that do not go together, or batch statistics of less than two values.
     """
-    check_tensor("batch_norm: x", x, "(B, V, C)", 3)
+    check_tensor("batch_norm: x", x, "(B, C, V)" if channels_second else "(B, V, C)", 3)
     check_floating("batch_norm: x", x)
-    parameters = {"weight": weight, "bias": bias, "mean": mean, "var": var}
+    channels = x.shape[1 if channels_second else 2]
     expected = torch.float64 if x.dtype == torch.float64 else torch.float32
-    for name, values in parameters.items():
-        if values is None:
-            continue
-        if values.shape != x.shape[2:]:
-            raise ValueError(f"batch_norm: {name}: expected shape ({x.shape[2]},), got {tuple(values.shape)}")
-        if values.dtype != expected:
-            raise TypeError(f"batch_norm: {name}: expected {expected} for a {x.dtype} signal, got {values.dtype}")
-        check_device(f"batch_norm: {name}", values, x.device)
-    if (mean is None) != (var is None):
-        raise ValueError("batch_norm: mean, var: expected both or neither")
-    if mean is None and x.shape[0] * x.shape[1] < 2:
-        raise ValueError(f"batch_norm: x: expected more than one value per channel, got shape {tuple(x.shape)}")
+    _check_channels("weight", weight, x, channels, expected)
+    _check_channels("bias", bias, x, channels, expected)
     if residual is not None:
         if residual.shape != x.shape or residual.dtype != x.dtype:
             raise ValueError(
                 f"batch_norm: residual: expected {x.dtype} {tuple(x.shape)} as x, "
                 f"got {residual.dtype} {tuple(residual.shape)}"
             )
-        residual = check_device("batch_norm: residual", residual, x.device).contiguous()
+        residual = vertex_major(check_device("batch_norm: residual", residual, x.device), channels_second)
+    inputs = vertex_major(x, channels_second), residual, weight.contiguous(), bias.contiguous()
+    if (mean is None) != (var is None):
+        raise ValueError("batch_norm: mean, var: expected both or neither")
     if mean is not None and var is not None:
+        _check_channels("mean", mean, x, channels, expected)
+        _check_channels("var", var, x, channels, expected)
+        if running is not None:
+            raise ValueError("batch_norm: running: expected None where mean and var are given")
         mean, var = mean.contiguous(), var.contiguous()
-    y, used_mean, used_var, _ = torch.ops.cheblienet.batch_norm(
-        x.contiguous(), residual, weight.contiguous(), bias.contiguous(), mean, var, eps, relu
-    )
-    return y, used_mean, used_var
+        return by_given(inputs, mean, var, eps, relu, channels_second), mean, var
+    count = x.shape[0] * x.shape[2 if channels_second else 1]
+    if count < 2:
+        raise ValueError(f"batch_norm: x: expected more than one value per channel, got shape {tuple(x.shape)}")
+    moved: RunningStatistics | tuple[()] = ()  # by the operator
+    if running is not None:
+        _check_channels("running mean", running[0], x, channels)
+        _check_channels("running variance", running[1], x, channels)
+        check_device("batch_norm: number of batches", running[2], x.device)
+        plain = all(t.dtype == expected and t.is_contiguous() for t in running[:2])
+        if plain and not torch.compiler.is_compiling():
+            moved = running
+    y, mean, var = by_batch(inputs, moved, momentum, eps, relu, channels_second)
+    if running is not None and not moved:
+        move_running_statistics(running, momentum, mean, var, count)
+    return y, mean, var
 
 
-@torch.library.register_fake("cheblienet::batch_norm")
-def _(
-    x: Tensor,
-    residual: Tensor | None,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    relu: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    sum_of_both = x.new_empty(0) if residual is None else torch.empty_like(x)
-    return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight), sum_of_both
+def _check_channels(name: str, values: Tensor, x: Tensor, channels: int, expected: torch.dtype | None = None) -> None:
+    if values.shape != (channels,):
+        raise ValueError(f"batch_norm: {name}: expected shape ({channels},), got {tuple(values.shape)}")
+    if expected is not None and values.dtype != expected:
+        raise TypeError(f"batch_norm: {name}: expected {expected} for a {x.dtype} signal, got {values.dtype}")
+    if values.device != x.device:
+        check_device(f"batch_norm: {name}", values, x.device)
 
 
-@torch.library.register_fake("cheblienet::batch_norm_backward")
-def _(
-    grad: Tensor,
-    s: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    eps: float,
-    relu: bool,
-    batch_statistics: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(s), torch.empty_like(weight), torch.empty_like(weight)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, residual, weight, bias, given_mean, _, ctx.eps, ctx.relu = inputs
-    _, mean, var, s = output
-    ctx.batch_statistics = given_mean is None
-    ctx.has_residual = residual is not None
-    ctx.save_for_backward(s if ctx.has_residual else x, weight, bias, mean, var)
-    ctx.mark_non_differentiable(mean, var)
-    ctx.set_materialize_grads(False)
-
-
-def _gradient(ctx: Any, grad: Tensor | None, _: Any, __: Any, to_sum: Tensor | None) -> _Gradients:
-    """The sum s is an output that only the second gradient sees: its own gradient `to_sum` is None in the first."""
-    ds = dweight = dbias = None
-    if grad is not None and torch.is_grad_enabled():  # to be differentiated again
-        ds, dweight, dbias = _differentiable_gradient(ctx, grad)
-    elif grad is not None:
-        ds, dweight, dbias = torch.ops.cheblienet.batch_norm_backward(
-            grad.contiguous(), *ctx.saved_tensors, ctx.eps, ctx.relu, ctx.batch_statistics
-        )
-    if ctx.has_residual and to_sum is not None:
-        ds = to_sum if ds is None else ds + to_sum
-    return ds, (ds if ctx.needs_input_grad[1] else None), dweight, dbias, None, None, None, None
-
-
-def _differentiable_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The same gradient in operations that can be differentiated, from which its own gradient follows."""
-    s, weight, bias, mean, var = ctx.saved_tensors
-    if ctx.batch_statistics:
-        mean, var = s.mean((0, 1)), s.var((0, 1), correction=0)
-    normalised = (s - mean) / torch.sqrt(var + ctx.eps)
-    if ctx.relu:
-        grad = grad * (normalised * weight + bias > 0)
-    dweight, dbias = (grad * normalised).sum((0, 1)), grad.sum((0, 1))
-    if ctx.batch_statistics:
-        count = s.shape[0] * s.shape[1]
-        grad = grad - dbias / count - normalised * dweight / count
-    return grad * (weight / torch.sqrt(var + ctx.eps)), dweight, dbias
-
-
-torch.library.register_autograd("cheblienet::batch_norm", _gradient, setup_context=_save)
+@torch.no_grad()
+def move_running_statistics(
+    running: RunningStatistics, momentum: float | None, mean: Tensor, var: Tensor, count: int | Tensor
+) -> None:
+    """Moves `running` as `batch_norm` does, towards mean and biased variance of `count` values. Waits for no device."""
+    running_mean, running_var, batches = running
+    batches.add_(1)
+    step: Any = batches.to(running_mean.dtype).reciprocal() if momentum is None else momentum
+    running_mean.lerp_(mean.to(running_mean.dtype), step)
+    running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), step)

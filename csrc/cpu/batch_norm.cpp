@@ -1,18 +1,22 @@
 // Batch normalisation over all vertices of all samples, with the residual sum before it and the ReLU after it.
 //
-// Channels run innermost, so a row of C channels is normalised with contiguous coefficients. With s = x + residual,
+// Channels run innermost in memory, in whatever order a tensor names its dimensions, so a row of C channels is
+// normalised with contiguous coefficients. With s = x + residual,
 //   y = relu(scale s + shift), scale = weight / std, shift = bias - scale mean.
 // The first pass over memory stores s, from which the backward finds the mask of the ReLU again. Two passes each way.
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "../torch_api.h"
+#include "../math/moments.h"
+#include "../running_statistics.h"
 #include "norm_rows.h"
 #include "result_memory.h"
 
 namespace cheblienet {
 namespace {
+
+constexpr int64_t kPerThread = 16384;  // elements that are worth a thread
 
 // A part of the rows of a call, in blocks that the first-level cache keeps while all their channels are worked on, and
 // that are short enough to be summed in the type of the arithmetic before they go into double.
@@ -62,32 +66,70 @@ struct Blocks {
     }
   }
 
-  // The sums (2, C) of a kernel over all rows. Threads sum parts of their own: the result depends on their number
-  // alone.
-  std::vector<double> sum(void (*kernel)(const NormRows<T>&), NormRows<T> block) const {
-    const int64_t width = 2 * channels, parts = torch::stable::get_num_threads();
+  // Numbers (2, C) over all rows: `numbers` makes them of the kernel's sums over a block, and join(to, from, before,
+  // more) puts those of `more` rows to those of the `before` rows that precede them. Threads have parts of their own:
+  // the result depends on their number and the size alone.
+  template <class Numbers, class Join>
+  std::vector<double> reduce(void (*kernel)(const NormRows<T>&), const NormRows<T>& block, const Numbers& numbers,
+                             const Join& join) const {
+    const int64_t width = 2 * channels, most = 1 + rows * channels / kPerThread;
+    const int64_t parts = std::min<int64_t>(torch::stable::get_num_threads(), most);
     std::vector<double> partial(parts * width, 0.0);
+    const auto start = [&](int64_t part) { return rows * part / parts; };
     torch::stable::parallel_for(0, parts, 1, [&](int64_t first, int64_t last) {
-      std::vector<T> sums(width);
+      std::vector<T> sums(3 * channels);
+      std::vector<double> next(width);
+      NormRows<T> mine = block;
+      mine.sums = sums.data();
       for (int64_t part = first; part < last; ++part) {
-        NormRows<T> mine = block;
-        mine.sums = sums.data();
-        for_each(rows * part / parts, rows * (part + 1) / parts, mine, [&](const NormRows<T>& r) {
-          std::fill(sums.begin(), sums.end(), T(0));
+        int64_t before = 0;
+        for_each(start(part), start(part + 1), mine, [&](const NormRows<T>& r) {
           kernel(r);
-          for (int64_t i = 0; i < width; ++i) partial[part * width + i] += sums[i];
+          numbers(r, next.data());
+          join(&partial[part * width], next.data(), before, r.rows);
+          before += r.rows;
         });
       }
     });
     for (int64_t part = 1; part < parts; ++part)
-      for (int64_t i = 0; i < width; ++i) partial[i] += partial[part * width + i];
+      join(partial.data(), &partial[part * width], start(part), start(part + 1) - start(part));
     return partial;
   }
 
+  // Mean, and sum of the squared distances from it.
+  std::vector<double> moments() const {
+    const int64_t C = channels;
+    return reduce(
+        norm_kernels<T>().moments, NormRows<T>{},
+        [C](const NormRows<T>& r, double* numbers) {
+          for (int64_t c = 0; c < C; ++c) {
+            const double offset = r.sums[C + c] / static_cast<double>(r.rows);
+            numbers[c] = r.sums[c] + offset;
+            const double squares = r.sums[2 * C + c] - r.sums[C + c] * offset;
+            numbers[C + c] = squares < 0 ? 0 : squares;  // by rounding, where all are equal; nan stays
+          }
+        },
+        [C](double* to, const double* from, int64_t before, int64_t more) {
+          const MomentSum<double> sum(before, more);
+          for (int64_t c = 0; c < C; ++c) sum.add(to[c], to[C + c], from[c], from[C + c]);
+        });
+  }
+
+  // Sums of g and of g (s - mean).
+  std::vector<double> gradient_sums(const NormRows<T>& block) const {
+    const int64_t width = 2 * channels;
+    return reduce(
+        norm_kernels<T>().gradient_sums, block,
+        [width](const NormRows<T>& r, double* numbers) { std::copy_n(r.sums, width, numbers); },
+        [width](double* to, const double* from, int64_t, int64_t) {
+          for (int64_t i = 0; i < width; ++i) to[i] += from[i];
+        });
+  }
+
   void apply(void (*kernel)(const NormRows<T>&), const NormRows<T>& block) const {
-    torch::stable::parallel_for(0, rows, 1 + 16384 / std::max<int64_t>(channels, 1), [&](int64_t begin, int64_t end) {
-      for_each(begin, end, block, [&](const NormRows<T>& r) { kernel(r); });
-    });
+    torch::stable::parallel_for(
+        0, rows, 1 + kPerThread / std::max<int64_t>(channels, 1),
+        [&](int64_t begin, int64_t end) { for_each(begin, end, block, [&](const NormRows<T>& r) { kernel(r); }); });
   }
 };
 
@@ -96,88 +138,122 @@ template <class T>
 struct Coefficients {
   std::vector<T> scale, shift;
 
-  Coefficients(const Tensor& weight, const Tensor& bias, const T* mean, const T* var, double eps)
+  Coefficients(const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& var, double eps)
       : scale(weight.numel()), shift(weight.numel()) {
     const T *w = weight.const_data_ptr<T>(), *b = bias.const_data_ptr<T>();
+    const T *m = mean.const_data_ptr<T>(), *v = var.const_data_ptr<T>();
     for (size_t c = 0; c < scale.size(); ++c) {
-      scale[c] = w[c] / std::sqrt(var[c] + static_cast<T>(eps));
-      shift[c] = b[c] - scale[c] * mean[c];
+      scale[c] = w[c] / std::sqrt(v[c] + static_cast<T>(eps));
+      shift[c] = b[c] - scale[c] * m[c];
     }
   }
 };
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Tensor> residual,
-                                                      const Tensor& weight, const Tensor& bias,
-                                                      std::optional<Tensor> mean_in, std::optional<Tensor> var_in,
-                                                      double eps, bool relu) {
-  const int64_t channels = x.size(2), rows = x.size(0) * x.size(1);
-  Tensor y = recycled_result(x, {x.size(0), x.size(1), channels});
-  Tensor sum = residual ? recycled_result(x, {x.size(0), x.size(1), channels}) : new_empty(x, {0}, x.scalar_type());
-  Tensor mean = new_empty(weight, {channels}, weight.scalar_type()),
-         var = new_empty(weight, {channels}, weight.scalar_type());
+int64_t rows_of(const Tensor& x, const Tensor& weight) { return x.numel() / std::max<int64_t>(weight.numel(), 1); }
+Tensor like_channels(const Tensor& weight) { return new_empty(weight, {weight.numel()}, weight.scalar_type()); }
+
+// y and s, which is empty without a residual. `statistics(blocks)` is called first, with s on its way.
+struct Forward {
+  const Tensor& x;
+  const std::optional<Tensor>& residual;
+  const Tensor &weight, &bias;
+  double eps;
+  bool relu;
+  Tensor y = recycled_like(x);
+  Tensor sum = residual ? recycled_like(x) : new_empty(x, {0}, x.scalar_type());
+
+  template <class S>
+  Blocks<S> blocks() {
+    return {x.const_data_ptr<S>(),
+            residual ? residual->const_data_ptr<S>() : nullptr,
+            residual ? sum.mutable_data_ptr<S>() : nullptr,
+            nullptr,
+            nullptr,
+            rows_of(x, weight),
+            weight.numel()};
+  }
+
+  template <class S>
+  void apply(Blocks<S> blocks, const Tensor& mean, const Tensor& var) {
+    using T = accumulate_t<S>;
+    const Coefficients<T> affine(weight, bias, mean, var, eps);
+    NormRows<T> block{};
+    block.relu = relu;
+    block.scale = affine.scale.data();
+    block.shift = affine.shift.data();
+    blocks.out = y.mutable_data_ptr<S>();
+    blocks.apply(norm_kernels<T>().normalise, block);
+  }
+};
+
+std::tuple<Tensor, Tensor> batch_norm_fixed(const Tensor& x, std::optional<Tensor> residual, const Tensor& weight,
+                                            const Tensor& bias, const Tensor& mean, const Tensor& var, double eps,
+                                            bool relu) {
+  Forward forward{x, residual, weight, bias, eps, relu};
+  dispatch(x, "batch_norm", [&](auto zero) { forward.apply(forward.blocks<decltype(zero)>(), mean, var); });
+  return {forward.y, forward.sum};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked(const Tensor& x, std::optional<Tensor> residual,
+                                                              const Tensor& weight, const Tensor& bias,
+                                                              std::vector<Tensor> running,
+                                                              std::optional<double> momentum, double eps, bool relu) {
+  Forward forward{x, residual, weight, bias, eps, relu};
+  Tensor mean = like_channels(weight), var = like_channels(weight);
   dispatch(x, "batch_norm", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;
-    Blocks<S> blocks{x.const_data_ptr<S>(),
-                     residual ? residual->const_data_ptr<S>() : nullptr,
-                     residual ? sum.mutable_data_ptr<S>() : nullptr,
-                     nullptr,
-                     nullptr,
-                     rows,
-                     channels};
-    NormRows<T> block{};
+    Blocks<S> blocks = forward.blocks<S>();
+    const std::vector<double> moments = blocks.moments();
+    if (residual) blocks.x = blocks.stored, blocks.residual = nullptr;
     T *mp = mean.mutable_data_ptr<T>(), *vp = var.mutable_data_ptr<T>();
-    if (mean_in) {
-      std::copy_n(mean_in->const_data_ptr<T>(), channels, mp);
-      std::copy_n(var_in->const_data_ptr<T>(), channels, vp);
-    } else {
-      // About the first row, which is as near to the mean as any: sums of squares keep their digits.
-      std::vector<T> center(channels, T(0));
-      for (int64_t c = 0; c < channels && rows > 0; ++c)
-        center[c] = static_cast<T>(blocks.x[c]) + (residual ? static_cast<T>(blocks.residual[c]) : T(0));
-      block.center = center.data();
-      const std::vector<double> sums = blocks.sum(norm_kernels<T>().moments, block);
-      if (residual) blocks.x = blocks.stored, blocks.residual = nullptr;
-      for (int64_t c = 0; c < channels; ++c) {
-        const double first = sums[c] / rows;
-        mp[c] = static_cast<T>(center[c] + first);
-        vp[c] = static_cast<T>(std::max(0.0, sums[channels + c] / rows - first * first));
-      }
+    for (int64_t c = 0; c < blocks.channels; ++c) {
+      mp[c] = static_cast<T>(moments[c]);
+      vp[c] = static_cast<T>(moments[blocks.channels + c] / blocks.rows);
     }
-    const Coefficients<T> affine(weight, bias, mp, vp, eps);
-    blocks.out = y.mutable_data_ptr<S>();
-    block.scale = affine.scale.data();
-    block.shift = affine.shift.data();
-    block.relu = relu;
-    blocks.apply(norm_kernels<T>().normalise, block);
+    const auto tracked = running_statistics<T>(running, momentum, blocks.channels);
+    if (tracked.mean != nullptr) {
+      ++*tracked.batches;
+      const T step = tracked.step(), count = static_cast<T>(blocks.rows);
+      for (int64_t c = 0; c < blocks.channels; ++c) tracked.follow(c, mp[c], vp[c], count, step);
+    }
+    forward.apply(blocks, mean, var);
   });
-  return {y, mean, var, sum};
+  return {forward.y, mean, var, forward.sum};
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::optional<Tensor> residual,
+                                                      const Tensor& weight, const Tensor& bias,
+                                                      std::optional<Tensor> mean, std::optional<Tensor> var, double eps,
+                                                      bool relu) {
+  if (!mean) return batch_norm_tracked(x, residual, weight, bias, {}, 0.0, eps, relu);
+  auto [y, sum] = batch_norm_fixed(x, residual, weight, bias, *mean, *var, eps, relu);
+  return {y, torch::stable::clone(*mean), torch::stable::clone(*var), sum};
 }
 
 std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const Tensor& s, const Tensor& weight,
                                                        const Tensor& bias, const Tensor& mean, const Tensor& var,
                                                        double eps, bool relu, bool batch_statistics) {
-  const int64_t channels = s.size(2), rows = s.size(0) * s.size(1);
-  Tensor ds = recycled_result(s, {s.size(0), s.size(1), channels});
-  Tensor dweight = new_empty(weight, {channels}, weight.scalar_type()),
-         dbias = new_empty(weight, {channels}, weight.scalar_type());
+  const int64_t channels = weight.numel(), rows = rows_of(s, weight);
+  Tensor ds = recycled_like(s), dweight = like_channels(weight), dbias = like_channels(weight);
   dispatch(s, "batch_norm_backward", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;
     Blocks<S> blocks{s.const_data_ptr<S>(), nullptr, nullptr, grad.const_data_ptr<S>(), nullptr, rows, channels};
     const T *mp = mean.const_data_ptr<T>(), *vp = var.const_data_ptr<T>();
-    const Coefficients<T> affine(weight, bias, mp, vp, eps);
+    T *dw = dweight.mutable_data_ptr<T>(), *db = dbias.mutable_data_ptr<T>();
+    const Coefficients<T> affine(weight, bias, mean, var, eps);
     NormRows<T> block{};
     block.relu = relu;
     block.scale = affine.scale.data();
     block.shift = affine.shift.data();
     block.center = mp;
-    const std::vector<double> sums = blocks.sum(norm_kernels<T>().gradient_sums, block);
+    const std::vector<double> sums = blocks.gradient_sums(block);
     std::vector<T> along(channels, T(0)), offset(channels, T(0));
     for (int64_t c = 0; c < channels; ++c) {
       const double inverse = 1 / std::sqrt(static_cast<double>(vp[c]) + eps);
-      dbias.mutable_data_ptr<T>()[c] = static_cast<T>(sums[c]);
-      dweight.mutable_data_ptr<T>()[c] = static_cast<T>(sums[channels + c] * inverse);
+      db[c] = static_cast<T>(sums[c]);
+      dw[c] = static_cast<T>(sums[channels + c] * inverse);
       if (!batch_statistics || rows == 0) continue;
       const double slope = sums[channels + c] / rows * inverse * inverse * affine.scale[c];
       along[c] = static_cast<T>(slope);
@@ -196,5 +272,7 @@ std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const
 
 STABLE_TORCH_LIBRARY_IMPL(cheblienet, CPU, m) {
   m.impl("batch_norm", TORCH_BOX(&cheblienet::batch_norm));
+  m.impl("batch_norm.tracked", TORCH_BOX(&cheblienet::batch_norm_tracked));
+  m.impl("batch_norm.fixed", TORCH_BOX(&cheblienet::batch_norm_fixed));
   m.impl("batch_norm_backward", TORCH_BOX(&cheblienet::batch_norm_backward));
 }

@@ -12,16 +12,16 @@ struct NormRows {
   int64_t rows, channels;
   bool relu;
   const T *scale, *shift;   // y = scale s + shift
-  const T* center;          // about which products with s are summed
+  const T* center;          // about which products of g and s are summed
   const T *along, *offset;  // ds = scale g - along s - offset, where g = grad where the ReLU let y through
-  T* sums;                  // (2, C), added to
+  T* sums;                  // (3, C) for the moments, (2, C) for the gradient
 };
 
 template <class T>
 struct NormKernels {
-  void (*moments)(const NormRows<T>&);        // sums += [s - center, (s - center)^2]
+  void (*moments)(const NormRows<T>&);        // sums = [center, s - center, (s - center)^2], about the rows' mean
   void (*normalise)(const NormRows<T>&);      // out = y, or max(y, 0)
-  void (*gradient_sums)(const NormRows<T>&);  // sums += [g, g (s - center)]
+  void (*gradient_sums)(const NormRows<T>&);  // sums = [g, g (s - center)]
   void (*gradient)(const NormRows<T>&);       // out = ds
 };
 

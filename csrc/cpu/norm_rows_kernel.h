@@ -38,26 +38,31 @@ inline Vector passed(const NormRows<T>& r, int64_t i, const Vector& y) {
 }
 
 template <class Vector, int N, int U, class T>
-inline void add_to(T* sums, const Vector (&values)[U]) {
-  for (int u = 0; u < U; ++u) store(sums + u * N, load<Vector>(sums + u * N) + values[u]);
+inline void store_all(T* to, const Vector (&values)[U]) {
+  for (int u = 0; u < U; ++u) store(to + u * N, values[u]);
 }
 
+// Twice over rows that the first-level cache holds: about their own mean, sums of squares keep their digits whatever
+// the rows are.
 template <class T>
 void moments(const NormRows<T>& rows) {
   const NormRows<T> r = rows;
   for_channels<T, kMomentVectors>(0, r.channels, [&](auto block, int64_t c) {
     using Vector = typename decltype(block)::Vector;
     constexpr int N = decltype(block)::width, U = decltype(block)::count;
-    Vector center[U], first[U] = {}, second[U] = {};
-    for (int u = 0; u < U; ++u) center[u] = load<Vector>(r.center + c + u * N);
+    Vector center[U] = {}, first[U] = {}, second[U] = {};
+    for (int64_t i = c; i < r.rows * r.channels; i += r.channels)
+      for (int u = 0; u < U; ++u) center[u] += load<Vector>(r.s + i + u * N);
+    for (int u = 0; u < U; ++u) center[u] *= 1 / T(r.rows);
     for (int64_t i = c; i < r.rows * r.channels; i += r.channels)
       for (int u = 0; u < U; ++u) {
         const Vector d = load<Vector>(r.s + i + u * N) - center[u];
         first[u] += d;
         second[u] += d * d;
       }
-    add_to<Vector, N>(r.sums + c, first);
-    add_to<Vector, N>(r.sums + r.channels + c, second);
+    store_all<Vector, N>(r.sums + c, center);
+    store_all<Vector, N>(r.sums + r.channels + c, first);
+    store_all<Vector, N>(r.sums + 2 * r.channels + c, second);
   });
 }
 
@@ -79,8 +84,8 @@ void gradient_sums(const NormRows<T>& rows) {
         first[u] += g;
         second[u] += g * (s - center[u]);
       }
-    add_to<Vector, N>(r.sums + c, first);
-    add_to<Vector, N>(r.sums + r.channels + c, second);
+    store_all<Vector, N>(r.sums + c, first);
+    store_all<Vector, N>(r.sums + r.channels + c, second);
   });
 }
 

@@ -35,23 +35,30 @@ class ResultMemory {
   int64_t kept_ = 0;
 };
 
-// A new tensor for the result of a layer, of the dtype of `like`.
-inline Tensor recycled_result(const Tensor& like, std::initializer_list<int64_t> size) {
+// A new tensor for the result of a layer, on the CPU, of the dtype of `like`.
+inline Tensor recycled_strided(const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef size,
+                               torch::headeronly::IntHeaderOnlyArrayRef stride) {
   int64_t bytes = static_cast<int64_t>(like.element_size());
   for (const int64_t n : size) bytes *= n;
-  if (bytes < ResultMemory::kSmallest) return new_empty(like, size, like.scalar_type());
-  std::vector<int64_t> stride(size.size(), 1);
-  for (size_t i = size.size() - 1; i > 0; --i) stride[i - 1] = stride[i] * size.begin()[i];
+  const ScalarType dtype = like.scalar_type();
+  if (bytes < ResultMemory::kSmallest) return new_strided(like, size.size(), size.data(), stride.data(), dtype);
   ResultMemory& memory = ResultMemory::instance();
   void* const data = memory.take(bytes);
   try {
-    return torch::stable::from_blob(data, {size.begin(), size.size()}, {stride.data(), stride.size()}, like.device(),
-                                    like.scalar_type(),
+    return torch::stable::from_blob(data, size, stride, like.device(), dtype,
                                     [bytes](void* block) { ResultMemory::instance().give_back(block, bytes); });
   } catch (...) {
     memory.give_back(data, bytes);
     throw;
   }
 }
+
+inline Tensor recycled_result(const Tensor& like, std::initializer_list<int64_t> size) {
+  const auto stride = contiguous_strides(size);
+  return recycled_strided(like, {size.begin(), size.size()}, {stride.data(), size.size()});
+}
+
+// With the sizes and strides of `like`, which has no gaps.
+inline Tensor recycled_like(const Tensor& like) { return recycled_strided(like, like.sizes(), like.strides()); }
 
 }  // namespace cheblienet

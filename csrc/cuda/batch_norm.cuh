@@ -12,10 +12,7 @@ template <class V, int N>
 struct NormCoefficients {
   V mean[N], inverse[N], scale[N], bias[N];
 
-  __device__ __forceinline__ NormCoefficients(const V* weight, const V* biases, const V* means, const V* vars, V eps,
-                                              int c) {
-    load_channels<V, N>(means, c, mean);
-    load_channels<V, N>(vars, c, inverse);
+  __device__ __forceinline__ void load(const V* weight, const V* biases, V eps, int c) {
     load_channels<V, N>(weight, c, scale);
     load_channels<V, N>(biases, c, bias);
 #pragma unroll
@@ -25,64 +22,133 @@ struct NormCoefficients {
     }
   }
 
+  __device__ __forceinline__ void load(const V* weight, const V* biases, const V* means, const V* vars, V eps, int c) {
+    load_channels<V, N>(means, c, mean);
+    load_channels<V, N>(vars, c, inverse);
+    load(weight, biases, eps, c);
+  }
+
   __device__ __forceinline__ V result(int n, V s) const { return (s - mean[n]) * scale[n] + bias[n]; }
 };
 
-// Sums of s - center and of its square, by parts. The first row is the center, which is as near to the mean as any:
-// sums of squares keep their digits. Reads the signal once, and writes s where there is a residual.
+// Moments by parts (parts, 3, C): a value of the part, the distance of its mean from that value, and the sum of squared
+// distances from the mean. Each thread sums about its own first row, so that no row of others costs digits. Reads the
+// signal once, and writes s where there is a residual. Counts the batch.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_moments(const T* __restrict__ x, const T* __restrict__ residual, T* __restrict__ sum,
-                 double* __restrict__ partial, NormShape shape) {
+                 device_accumulate_t<T>* __restrict__ partial, int64_t* __restrict__ batches, NormShape shape) {
   using V = device_accumulate_t<T>;
+  __shared__ BlockMoments<V, N> block;
   const NormPlace<N> place(shape);
-  V center[N], first[N] = {}, second[N] = {};
-  if (!place.idle) {
-    const auto row = load_sum<T, N>(x, residual, place.c);
+  const int64_t top = int64_t(blockIdx.y) * shape.height;
+  V base[N] = {}, center[N] = {}, first[N] = {}, second[N] = {};
+  V count = 0;
+  if (!place.idle && top + place.row < shape.rows) {
+    const auto row = load_sum<T, N>(x, residual, top * shape.channels + place.c);
 #pragma unroll
-    for (int n = 0; n < N; ++n) center[n] = widen(row.v[n]);
+    for (int n = 0; n < N; ++n) base[n] = widen(row.v[n]);
+    store_sum<T, N>(x, residual, sum, (top + place.row) * shape.channels + place.c, center);
+    count = 1;
+    place.for_rows(shape, 1, [&](int64_t at) {
+      V s[N];
+      store_sum<T, N>(x, residual, sum, at, s);
+#pragma unroll
+      for (int n = 0; n < N; ++n) {
+        const V d = s[n] - center[n];
+        first[n] += d;
+        second[n] += d * d;
+      }
+      count += 1;
+    });
   }
-  place.for_rows(shape, [&](int64_t at) {
-    V s[N];
-    store_sum<T, N>(x, residual, sum, at, s);
+  block.count[threadIdx.x] = count;
 #pragma unroll
-    for (int n = 0; n < N; ++n) {
-      const V d = s[n] - center[n];
-      first[n] += d;
-      second[n] += d * d;
+  for (int n = 0; n < N; ++n) {
+    const V offset = count > 0 ? first[n] / count : V(0), squares = second[n] - first[n] * offset;
+    block.mean[n][threadIdx.x] = center[n] - base[n] + offset;
+    block.squares[n][threadIdx.x] = squares < 0 ? V(0) : squares;  // by rounding, where all are equal; nan stays
+  }
+  block.join(place.row, shape.columns, shape.height);
+  if (blockIdx.x == 0 && blockIdx.y == 0 && threadIdx.x == 0 && batches != nullptr) ++*batches;
+  if (place.idle || place.row > 0) return;
+  V* to = partial + int64_t(blockIdx.y) * 3 * shape.channels + place.c;
+  store_channels<V, N>(base, to);
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    first[n] = block.mean[n][threadIdx.x];
+    second[n] = block.squares[n][threadIdx.x];
+  }
+  store_channels<V, N>(first, to + shape.channels);
+  store_channels<V, N>(second, to + 2 * shape.channels);
+}
+
+// Mean and biased variance of the batch from the moments by parts, for the channels of this block's slice; the first
+// block of each slice writes them, and moves the running statistics.
+template <class V, int N>
+__device__ __forceinline__ void join_parts(const V* __restrict__ partial, const NormPlace<N>& reader,
+                                           const NormShape& shape, V* mean_out, V* var_out,
+                                           const RunningStatistics<V>& running, V (&mean)[N], V (&var)[N]) {
+  __shared__ BlockMoments<V, 1> block;
+  __shared__ V means[kNormWidth], vars[kNormWidth];
+  const PartPlace place = PartPlace::of<N>(shape);
+  V count = 0, offset = 0, squares = 0;
+  const V base = place.idle ? V(0) : partial[place.c];
+  if (!place.idle) {
+#pragma unroll 4
+    for (int part = place.group; part < shape.parts; part += place.groups) {
+      const V* from = partial + int64_t(part) * 3 * shape.channels + place.c;
+      const V rows = shape.rows_of(part);
+      MomentSum<V>(count, rows).add(offset, squares, from[0] - base + from[shape.channels], from[2 * shape.channels]);
+      count += rows;
     }
-  });
-  write_partial<V, N>(first, second, place, shape, partial);
+  }
+  block.count[threadIdx.x] = count;
+  block.mean[0][threadIdx.x] = offset;
+  block.squares[0][threadIdx.x] = squares;
+  block.join(place.group, place.width, place.groups);
+  if (!place.idle && place.group == 0) {
+    const V m = base + block.mean[0][threadIdx.x], v = block.squares[0][threadIdx.x] / shape.rows;
+    means[place.channel] = m;
+    vars[place.channel] = v;
+    if (blockIdx.y == 0) {
+      mean_out[place.c] = m;
+      var_out[place.c] = v;
+      if (running.mean != nullptr) running.follow(place.c, m, v, V(shape.rows), running.step());
+    }
+  }
+  __syncthreads();
+  if (reader.idle) return;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    mean[n] = means[threadIdx.x % shape.columns * N + n];
+    var[n] = vars[threadIdx.x % shape.columns * N + n];
+  }
 }
 
-// Mean and biased variance from the sums of norm_moments.
-template <class T>
-__global__ void __launch_bounds__(kStatisticsBlock)
-    norm_statistics(const T* __restrict__ s, const double* __restrict__ partial,
-                    device_accumulate_t<T>* __restrict__ mean, device_accumulate_t<T>* __restrict__ var,
-                    NormShape shape) {
-  using V = device_accumulate_t<T>;
-  double first, second;
-  if (!sum_partial(partial, shape.parts, shape.channels, first, second)) return;
-  const int c = blockIdx.x * kWarp + threadIdx.x;
-  const V center = widen(s[c]);
-  first /= shape.rows;
-  mean[c] = static_cast<V>(center + first);
-  var[c] = static_cast<V>(fmax(0.0, second / shape.rows - first * first));
-}
-
-// y. Reads and writes the signal once, and writes s where there is a residual.
+// y. Mean and variance are those of the batch, which go to `mean` and `var`, or without moments by parts those found
+// there. Reads and writes the signal once, and writes s where there is a residual.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_apply(const T* __restrict__ x, const T* __restrict__ residual, T* __restrict__ sum,
                const device_accumulate_t<T>* __restrict__ weight, const device_accumulate_t<T>* __restrict__ bias,
-               const device_accumulate_t<T>* __restrict__ mean, const device_accumulate_t<T>* __restrict__ var,
-               double eps, bool relu, T* __restrict__ y, NormShape shape) {
+               device_accumulate_t<T>* mean, device_accumulate_t<T>* var,
+               const device_accumulate_t<T>* __restrict__ partial, device_accumulate_t<T>* running_mean,
+               device_accumulate_t<T>* running_var, int64_t* batches, double momentum, bool cumulative, double eps,
+               bool relu, T* __restrict__ y, NormShape shape) {
   using V = device_accumulate_t<T>;
   const NormPlace<N> place(shape);
-  if (place.idle) return;
-  const NormCoefficients<V, N> of(weight, bias, mean, var, static_cast<V>(eps), place.c);
-  place.for_rows(shape, [&](int64_t at) {
+  NormCoefficients<V, N> of;
+  if (partial != nullptr) {
+    const RunningStatistics<V> running{running_mean, running_var, batches, static_cast<V>(momentum), cumulative};
+    join_parts<V, N>(partial, place, shape, mean, var, running, of.mean, of.inverse);
+    if (place.idle) return;
+    of.load(weight, bias, static_cast<V>(eps), place.c);
+  } else {
+    if (place.idle) return;
+    of.load(weight, bias, mean, var, static_cast<V>(eps), place.c);
+  }
+  place.for_rows(shape, 0, [&](int64_t at) {
     V s[N];
     store_sum<T, N>(x, residual, sum, at, s);
     Pack<T, N> result;
@@ -101,7 +167,7 @@ __device__ __forceinline__ void for_gradients(const NormPlace<N>& place, const N
                                               const T* signal, const NormCoefficients<device_accumulate_t<T>, N>& of,
                                               bool relu, const F& f) {
   using V = device_accumulate_t<T>;
-  place.for_rows(shape, [&](int64_t at) {
+  place.for_rows(shape, 0, [&](int64_t at) {
     V s[N], g[N];
     load_signal<T, N>(signal + at, s);
     const auto above = load_norm<T, N>(grad + at);
@@ -111,19 +177,21 @@ __device__ __forceinline__ void for_gradients(const NormPlace<N>& place, const N
   });
 }
 
-// Sums of g and of g (s - mean), by parts. Reads the signal and the gradient once.
+// Sums of g and of g (s - mean), by parts (parts, 2, C). Reads the signal and the gradient once.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_gradient_sums(const T* __restrict__ grad, const T* __restrict__ signal,
                        const device_accumulate_t<T>* __restrict__ weight,
                        const device_accumulate_t<T>* __restrict__ bias, const device_accumulate_t<T>* __restrict__ mean,
                        const device_accumulate_t<T>* __restrict__ var, double eps, bool relu,
-                       double* __restrict__ partial, NormShape shape) {
+                       device_accumulate_t<T>* __restrict__ partial, NormShape shape) {
   using V = device_accumulate_t<T>;
+  __shared__ V sums[2 * N][kNormBlock];
   const NormPlace<N> place(shape);
   V first[N] = {}, second[N] = {};
   if (!place.idle) {
-    const NormCoefficients<V, N> of(weight, bias, mean, var, static_cast<V>(eps), place.c);
+    NormCoefficients<V, N> of;
+    of.load(weight, bias, mean, var, static_cast<V>(eps), place.c);
     for_gradients<T, N>(place, shape, grad, signal, of, relu, [&](int64_t, const V* s, const V* g) {
 #pragma unroll
       for (int n = 0; n < N; ++n) {
@@ -132,44 +200,85 @@ __global__ void __launch_bounds__(kNormBlock, kNormResident)
       }
     });
   }
-  write_partial<V, N>(first, second, place, shape, partial);
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    sums[n][threadIdx.x] = first[n];
+    sums[N + n][threadIdx.x] = second[n];
+  }
+  join_rows(place.row, shape.columns, shape.height, [&](int mine, int other) {
+#pragma unroll
+    for (int k = 0; k < 2 * N; ++k) sums[k][mine] += sums[k][other];
+  });
+  if (place.idle || place.row > 0) return;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    first[n] = sums[n][threadIdx.x];
+    second[n] = sums[N + n][threadIdx.x];
+  }
+  V* to = partial + int64_t(blockIdx.y) * 2 * shape.channels + place.c;
+  store_channels<V, N>(first, to);
+  store_channels<V, N>(second, to + shape.channels);
 }
 
-// The gradients of weight and bias from the sums of norm_gradient_sums.
-template <class V>
-__global__ void __launch_bounds__(kStatisticsBlock)
-    norm_parameter_gradients(const double* __restrict__ partial, const V* __restrict__ var, double eps,
-                             V* __restrict__ dweight, V* __restrict__ dbias, NormShape shape) {
-  double first, second;
-  if (!sum_partial(partial, shape.parts, shape.channels, first, second)) return;
-  const int c = blockIdx.x * kWarp + threadIdx.x;
-  dbias[c] = static_cast<V>(first);
-  dweight[c] = static_cast<V>(second / sqrt(var[c] + eps));
+// The sums of norm_gradient_sums over all parts, for the channels of this block's slice; the first block of each slice
+// writes the gradients of weight and bias.
+template <class V, int N>
+__device__ __forceinline__ void join_gradients(const V* __restrict__ partial, const NormPlace<N>& reader,
+                                               const NormShape& shape, const V* __restrict__ var, V eps, V* dweight,
+                                               V* dbias, V (&first)[N], V (&second)[N]) {
+  __shared__ V sums[2][kNormBlock];
+  const PartPlace place = PartPlace::of<N>(shape);
+  V one = 0, two = 0;
+  if (!place.idle) {
+#pragma unroll 4
+    for (int part = place.group; part < shape.parts; part += place.groups) {
+      const V* from = partial + int64_t(part) * 2 * shape.channels + place.c;
+      one += from[0];
+      two += from[shape.channels];
+    }
+  }
+  sums[0][threadIdx.x] = one;
+  sums[1][threadIdx.x] = two;
+  join_rows(place.group, place.width, place.groups, [&](int mine, int other) {
+    sums[0][mine] += sums[0][other];
+    sums[1][mine] += sums[1][other];
+  });
+  if (!place.idle && place.group == 0 && blockIdx.y == 0) {
+    dbias[place.c] = sums[0][threadIdx.x];
+    dweight[place.c] = sums[1][threadIdx.x] / sqrt(var[place.c] + eps);
+  }
+  __syncthreads();
+  if (reader.idle) return;
+#pragma unroll
+  for (int n = 0; n < N; ++n) {
+    first[n] = sums[0][threadIdx.x % shape.columns * N + n];
+    second[n] = sums[1][threadIdx.x % shape.columns * N + n];
+  }
 }
 
-// ds = scale (g - dbias / rows - (s - mean) / std dweight / rows); without the last two terms where mean and variance
-// are not the batch's. Reads the signal and the gradient once, writes one signal.
+// ds = scale (g - sum g / rows - (s - mean) / var sum g (s - mean) / rows), and the gradients of weight and bias;
+// without the last two terms where mean and variance are not the batch's. Reads the signal and the gradient once,
+// writes one signal.
 template <class T, int N>
 __global__ void __launch_bounds__(kNormBlock, kNormResident)
     norm_gradient(const T* __restrict__ grad, const T* __restrict__ signal,
                   const device_accumulate_t<T>* __restrict__ weight, const device_accumulate_t<T>* __restrict__ bias,
                   const device_accumulate_t<T>* __restrict__ mean, const device_accumulate_t<T>* __restrict__ var,
-                  double eps, bool relu, const device_accumulate_t<T>* __restrict__ dweight,
-                  const device_accumulate_t<T>* __restrict__ dbias, bool batch_statistics, T* __restrict__ ds,
-                  NormShape shape) {
+                  double eps, bool relu, const device_accumulate_t<T>* __restrict__ partial, bool batch_statistics,
+                  device_accumulate_t<T>* __restrict__ dweight, device_accumulate_t<T>* __restrict__ dbias,
+                  T* __restrict__ ds, NormShape shape) {
   using V = device_accumulate_t<T>;
   const NormPlace<N> place(shape);
-  if (place.idle) return;
-  const NormCoefficients<V, N> of(weight, bias, mean, var, static_cast<V>(eps), place.c);
   V offset[N] = {}, slope[N] = {};
-  if (batch_statistics) {
-    load_channels<V, N>(dbias, place.c, offset);
-    load_channels<V, N>(dweight, place.c, slope);
+  if (batch_statistics || blockIdx.y == 0)
+    join_gradients<V, N>(partial, place, shape, var, static_cast<V>(eps), dweight, dbias, offset, slope);
+  if (place.idle) return;
+  NormCoefficients<V, N> of;
+  of.load(weight, bias, mean, var, static_cast<V>(eps), place.c);
 #pragma unroll
-    for (int n = 0; n < N; ++n) {
-      offset[n] /= V(shape.rows);
-      slope[n] *= of.inverse[n] / V(shape.rows);
-    }
+  for (int n = 0; n < N; ++n) {
+    offset[n] = batch_statistics ? offset[n] / V(shape.rows) : V(0);
+    slope[n] = batch_statistics ? slope[n] * of.inverse[n] * of.inverse[n] / V(shape.rows) : V(0);
   }
   for_gradients<T, N>(place, shape, grad, signal, of, relu, [&](int64_t at, const V* s, const V* g) {
     Pack<T, N> result;

@@ -1,41 +1,55 @@
 // What the kernels of a normalisation share: who works on which rows and channels, and how sums come together.
 //
-// All passes over a signal share one decomposition. The threads of a block stand side by side on packs of N channels,
-// and where a row is narrower than a block, on several rows: a block reads one piece of memory at a time. Each thread
-// keeps its channels, so that their coefficients stay in registers, and goes down the rows in steps of the whole grid.
-// Sums are added up in a fixed order, without atomics: per thread in the type of the arithmetic, per block by a tree in
-// shared memory, and over blocks in float64 by a second kernel. Neither grid nor order depends on the device.
+// All passes over a signal share one decomposition. A block has a narrow slice of the channels, 64 bytes of a row, and
+// goes down its part of the rows; the threads of a block stand side by side on packs of N channels, and on several
+// rows. Each thread keeps its channels, so that their coefficients stay in registers. The first pass leaves sums by
+// parts, and in the second pass every block adds up those of its channels once more: what it reads for that is (parts x
+// slice), which is why slices are narrow and parts are few, and there is no launch, no counter and no waiting in
+// between. Sums are added in a fixed order, without atomics, and neither grid nor order depends on the device: the bits
+// depend on the shape alone.
 #pragma once
-#include "../math/host_device.h"
+#include "../math/moments.h"
 #include "pack.cuh"
 
 namespace cheblienet {
 
 constexpr int kNormBlock = 256;
-constexpr int kNormResident = 3;     // blocks on a processor, at least: at most 80 registers, none kept in memory
-constexpr int kNormColumns = 64;     // packs that a block has side by side, at most: a row of 1 KiB
-constexpr int kNormRows = 8;         // rows that a thread goes down, at least
-constexpr int kNormBlocks = 1024;    // a few for each processor of any device
-constexpr int kStatisticsRows = 32;  // threads that share the sum over blocks of one channel
+constexpr int kNormResident = 2;  // blocks on a processor, at least: at most 128 registers, none kept in memory
+constexpr int kNormPacks = 4;     // packs of 16 bytes that a slice is wide, at most: two sectors
+constexpr int kNormSingles = 32;  // elements that it is wide where they move one by one, at most
+constexpr int kNormWidth = 32;    // channels of a slice, at most
+constexpr int kNormRows = 8;      // rows that a thread goes down, at least
+constexpr int kNormBlocks = 264;  // two for each processor of an H100
 
 // The work of a launch: `parts` blocks share the rows and `tiles` blocks the channels of a signal, and a block holds
-// `height` rows of `columns` packs.
+// `height` rows of `columns` packs. Parts take turns by `height` rows: one has `least` rows, `extra` of them `height`
+// more, and the part that comes `last` has `missing` fewer.
 struct NormShape {
-  int64_t rows;
-  int channels, columns, height, tiles, parts;
+  int64_t rows, least;
+  int channels, columns, height, tiles, parts, extra, last, missing;
+
+  CHEBLIENET_HD int64_t rows_of(int part) const {
+    return least + (part < extra ? height : 0) - (part == last ? missing : 0);
+  }
 };
 
 CHEBLIENET_HD NormShape norm_shape(int64_t rows, int64_t channels, int pack) {
-  const int packs = static_cast<int>(channels / pack), tiles = (packs + kNormColumns - 1) / kNormColumns;
-  const int columns = (packs + tiles - 1) / tiles, height = kNormBlock / columns;
+  const int packs = static_cast<int>(channels / pack), widest = pack > 1 ? kNormPacks : kNormSingles;
+  const int tiles = (packs + widest - 1) / widest, columns = (packs + tiles - 1) / tiles, height = kNormBlock / columns;
   const int64_t wanted = (rows + height * kNormRows - 1) / (height * kNormRows);
-  const int64_t most = kNormBlocks / tiles > 1 ? kNormBlocks / tiles : 1;
-  return {rows, static_cast<int>(channels), columns, height, tiles, static_cast<int>(wanted < most ? wanted : most)};
+  const int64_t most = kNormBlocks / tiles > 1 ? kNormBlocks / tiles : 1, parts = wanted < most ? wanted : most;
+  const int64_t turns = (rows + height - 1) / height, extra = turns % parts;
+  return {rows,
+          turns / parts * height,
+          static_cast<int>(channels),
+          columns,
+          height,
+          tiles,
+          static_cast<int>(parts),
+          static_cast<int>(extra),
+          static_cast<int>(extra > 0 ? extra - 1 : parts - 1),
+          static_cast<int>(turns * height - rows)};
 }
-
-// One block for kWarp channels.
-constexpr int kStatisticsBlock = kWarp * kStatisticsRows;
-CHEBLIENET_HD int statistics_blocks(int64_t channels) { return static_cast<int>((channels + kWarp - 1) / kWarp); }
 
 // Where a thread of a pass works: its first channel and first row. Threads that a block has left over are idle.
 template <int N>
@@ -49,13 +63,13 @@ struct NormPlace {
     idle = row >= shape.height || c >= shape.channels;
   }
 
-  // Calls f(offset) for the rows of this thread.
+  // Calls f(offset) for the rows of this thread but the first `skipped`.
   template <class F>
-  __device__ __forceinline__ void for_rows(const NormShape& shape, const F& f) const {
+  __device__ __forceinline__ void for_rows(const NormShape& shape, int skipped, const F& f) const {
     if (idle) return;
-    const int64_t step = int64_t(gridDim.y) * shape.height;
-#pragma unroll 2
-    for (int64_t r = int64_t(blockIdx.y) * shape.height + row; r < shape.rows; r += step) f(r * shape.channels + c);
+    const int64_t step = int64_t(gridDim.y) * shape.height, first = int64_t(blockIdx.y) * shape.height + row;
+#pragma unroll 4
+    for (int64_t r = first + skipped * step; r < shape.rows; r += step) f(r * shape.channels + c);
   }
 };
 
@@ -104,61 +118,63 @@ __device__ __forceinline__ void load_channels(const V* from, int c, V* to) {
   }
 }
 
-// Adds up what the threads of a block hold for the same channels, and writes it to partial (parts, 2, C).
 template <class V, int N>
-__device__ __forceinline__ void write_partial(const V* first, const V* second, const NormPlace<N>& place,
-                                              const NormShape& shape, double* partial) {
-  __shared__ V sums[2 * N][kNormBlock];
-  const int thread = threadIdx.x;
+__device__ __forceinline__ void store_channels(const V* from, V* to) {
+  constexpr int width = N < kPackSize<V> ? N : kPackSize<V>;
 #pragma unroll
-  for (int n = 0; n < N; ++n) {
-    sums[n][thread] = first[n];
-    sums[N + n][thread] = second[n];
-  }
-  int half = 1;
-  while (2 * half < shape.height) half *= 2;
-  for (; half > 0; half /= 2) {
-    __syncthreads();
-    if (place.row >= half || place.row + half >= shape.height) continue;
+  for (int first = 0; first < N; first += width) {
+    Pack<V, width> pack;
 #pragma unroll
-    for (int k = 0; k < 2 * N; ++k) sums[k][thread] += sums[k][thread + half * shape.columns];
-  }
-  if (place.idle || place.row > 0) return;
-  double* to = partial + int64_t(blockIdx.y) * 2 * shape.channels + place.c;
-#pragma unroll
-  for (int n = 0; n < N; ++n) {
-    to[n] = sums[n][thread];
-    to[shape.channels + n] = sums[N + n][thread];
+    for (int n = 0; n < width; ++n) pack.v[n] = from[first + n];
+    *reinterpret_cast<Pack<V, width>*>(to + first) = pack;
   }
 }
 
-// The sums over blocks of partial (parts, 2, C), for the channel of this thread: true for one thread of each channel.
-// A block has kStatisticsRows rows of one thread per channel; a warp reads 256 adjacent bytes.
-__device__ __forceinline__ bool sum_partial(const double* partial, int parts, int channels, double& first,
-                                            double& second) {
-  __shared__ double sums[2][kStatisticsBlock];
-  const int thread = threadIdx.x, row = thread / kWarp, c = blockIdx.x * kWarp + thread % kWarp;
-  first = second = 0;
-  if (c < channels) {
-#pragma unroll 4
-    for (int part = row; part < parts; part += kStatisticsRows) {
-      const double* from = partial + int64_t(part) * 2 * channels + c;
-      first += from[0];
-      second += from[channels];
-    }
-  }
-  sums[0][thread] = first;
-  sums[1][thread] = second;
-  for (int half = kStatisticsRows / 2; half > 0; half /= 2) {
+// Brings the `height` rows of threads of a block together, by a tree: add(mine, other) adds what thread `other` has to
+// what thread `mine` has. A row has `columns` threads, and the first row has the result, which is its threads' to read.
+template <class F>
+__device__ __forceinline__ void join_rows(int row, int columns, int height, const F& add) {
+  int half = 1;
+  while (2 * half < height) half *= 2;
+  for (; half > 0; half /= 2) {
     __syncthreads();
-    if (row < half) {
-      sums[0][thread] += sums[0][thread + half * kWarp];
-      sums[1][thread] += sums[1][thread + half * kWarp];
-    }
+    if (row < half && row + half < height) add(threadIdx.x, threadIdx.x + half * columns);
   }
-  first = sums[0][thread];
-  second = sums[1][thread];
-  return row == 0 && c < channels;
 }
+
+// What threads have of the moments of N channels each, in shared memory: the mean, and the sum of squared distances
+// from it, of `count` rows. A row of threads has none only where those below it have none.
+template <class V, int N>
+struct BlockMoments {
+  V mean[N][kNormBlock], squares[N][kNormBlock], count[kNormBlock];
+
+  __device__ __forceinline__ void join(int row, int columns, int height) {
+    join_rows(row, columns, height, [&](int mine, int other) {
+      if (count[other] == 0) return;
+      const MomentSum<V> sum(count[mine], count[other]);
+#pragma unroll
+      for (int n = 0; n < N; ++n) sum.add(mean[n][mine], squares[n][mine], mean[n][other], squares[n][other]);
+      count[mine] += count[other];
+    });
+  }
+};
+
+// Where a thread works on the sums by parts: a column of threads has one channel of the block's slice.
+struct PartPlace {
+  int width, groups, group, channel, c;
+  bool idle;
+
+  template <int N>
+  static __device__ __forceinline__ PartPlace of(const NormShape& shape) {
+    PartPlace p;
+    p.width = shape.columns * N;
+    p.groups = kNormBlock / p.width;
+    p.group = threadIdx.x / p.width;
+    p.channel = threadIdx.x % p.width;
+    p.c = blockIdx.x * p.width + p.channel;
+    p.idle = p.group >= p.groups || p.c >= shape.channels;
+    return p;
+  }
+};
 
 }  // namespace cheblienet

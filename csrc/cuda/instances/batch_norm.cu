@@ -13,19 +13,10 @@ void of_pack() {
 
 template <class... T>
 void of_types() {
-  const void* const kernels[] = {(const void*)norm_statistics<T>...};
-  (void)kernels;
   (of_pack<T, 1>(), ...);
   (of_pack<T, kPackSize<T>>(), ...);
 }
 template void of_types<double, float, __half, __nv_bfloat16>();
-
-template <class... V>
-void of_sums() {
-  const void* const kernels[] = {(const void*)norm_parameter_gradients<V>...};
-  (void)kernels;
-}
-template void of_sums<double, float>();
 
 }  // namespace cheblienet
 
@@ -33,9 +24,7 @@ __global__ void __launch_bounds__(1)
     geometry(int64_t rows, int64_t channels, int size, uint64_t addresses, cheblienet::NormShape* shape, int* facts) {
   facts[0] = cheblienet::pack_of(channels, size, addresses);
   facts[1] = cheblienet::kNormBlock;
-  facts[2] = cheblienet::kStatisticsBlock;
-  facts[3] = cheblienet::statistics_blocks(channels);
   *shape = cheblienet::norm_shape(rows, channels, facts[0]);
-  facts[4] = shape->tiles;
-  facts[5] = shape->parts;
+  facts[2] = shape->tiles;
+  facts[3] = shape->parts;
 }
