@@ -206,6 +206,9 @@ class Graph:
 
     def laplacian_csr(self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> ops.Csr:
         """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
+        kept = self._csrs.get((device, dtype))  # type: ignore[arg-type]  # a layer asks by the full name at every call
+        if kept is not None:
+            return kept
         key = (_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
