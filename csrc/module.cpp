@@ -18,6 +18,10 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   // 4) and col (E,) int32, as below, and where each of their entries was, (E,) int64
   m.def("order_rows(Tensor rowptr, Tensor col, Tensor order) -> (Tensor, Tensor, Tensor)");
 
+  // rows (V, 4) and col (E,) int32 of a Csr, whose rows are cut into tiles of `tile_rows` -> slots (T, D / 2 + 1,
+  // tile_rows) and halo (T, plane) int32, as ops/tiles.py says; of no tile where the pattern does not fit
+  m.def("tile_tables(Tensor rows, Tensor col, int tile_rows, int most_slots) -> (Tensor, Tensor)");
+
   // x (B, V, Cin), weight (R, Cin, Cout); the Laplacian by rows: rows (V, 4) and col (E,) int32, values (E,), as
   // RowSpan and Csr of cpu/sparse_rows.h say -> y (B, V, Cout)
   m.def("chebyshev(Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, Tensor? bias) -> Tensor");

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ from .executor import Simulator
 MANY_BYTES = 1 << 30
 
 
+@dataclass(frozen=True)
+class Device:
+    """What the launcher believes to run on: bytes that a workspace may take, shared memory of a block, blocks that are
+    resident at a time, and how steps run: "rows", "tiles" (a launch for each order) or "orders" (one for all)."""
+
+    memory: int = MANY_BYTES
+    shared: int = 227 << 10
+    resident: int = 12
+    steps: str = "orders"
+
+
 class _Argument(ctypes.Structure):
     """Of a kernel: memory read (0) or written (1), or a value (2)."""
 
@@ -28,7 +40,11 @@ class _Argument(ctypes.Structure):
 
 
 _HOOK = ctypes.CFUNCTYPE(
-    None, ctypes.c_char_p, ctypes.c_uint32, ctypes.c_uint32, ctypes.c_int32, ctypes.POINTER(_Argument)
+    None,
+    ctypes.c_char_p,
+    *[ctypes.c_uint32] * 4,
+    ctypes.c_int32,
+    ctypes.POINTER(_Argument),
 )
 
 
@@ -58,18 +74,19 @@ def _memory(data: int, size: int, kind: int) -> Any:
     return array
 
 
-def _call(sim: Simulator, operator: Callable[..., Any], memory: int, arguments: tuple[Any, ...]) -> Any:
+def _call(sim: Simulator, operator: Callable[..., Any], device: Device, arguments: tuple[Any, ...]) -> Any:
     failure: list[Exception] = []  # an exception does not pass through the C++ code
 
-    def launch(kernel: bytes, grid: int, block: int, count: int, given: Any) -> None:
+    def launch(kernel: bytes, grid: int, block: int, shared: int, resident: int, count: int, given: Any) -> None:
         try:
             values = [_memory(a.data, a.bytes, a.kind) for a in given[:count]]
-            sim.launch("chebyshev", kernel.decode(), (grid,), block, *values)
+            sim.launch("chebyshev", kernel.decode(), (grid,), block, *values, shared=shared, resident=resident)
         except Exception as error:
             failure.append(error)
 
     hook = _HOOK(launch)
-    _library().cheblienet_probe(hook, ctypes.c_int64(memory))
+    sizes = (ctypes.c_int64(n) for n in (device.memory, device.shared, device.resident))
+    _library().cheblienet_probe(hook, *sizes, device.steps.encode())
     torch.use_deterministic_algorithms(True)  # memory that nobody has written is NaN
     try:
         result = operator(*arguments)
@@ -89,18 +106,35 @@ def step_launches(vertices: int, samples: int, channels: int, pack: int) -> list
     return [tuple(out[3 * i : 3 * i + 3]) for i in range(function(vertices, samples, channels, pack, out))]
 
 
-def chebyshev(sim: Simulator, *arguments: Tensor | None, memory: int = MANY_BYTES) -> Tensor:
-    """`memory` is what the workspace of a block of samples may take, in bytes."""
+def chebyshev(
+    sim: Simulator,
+    x: Tensor,
+    weight: Tensor,
+    pattern: list[Tensor],
+    values: Tensor,
+    bias: Tensor | None,
+    device: Device = Device(),  # noqa: B008  (it is frozen)
+) -> Tensor:
+    """The overload `chebyshev.pattern`."""
     _library()
-    result: Tensor = _call(sim, torch.ops.cheblienet_probe.chebyshev, memory, arguments)
+    result: Tensor = _call(sim, torch.ops.cheblienet_probe.chebyshev, device, (x, weight, pattern, values, bias))
     return result
 
 
 def chebyshev_backward(
-    sim: Simulator, *arguments: Tensor | bool, memory: int = MANY_BYTES
+    sim: Simulator,
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    pattern: list[Tensor],
+    values: Tensor,
+    *needs: bool,
+    device: Device = Device(),  # noqa: B008  (it is frozen)
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The overload `chebyshev_backward.pattern`."""
     _library()
+    arguments = grad, x, weight, pattern, values, *needs
     result: tuple[Tensor, Tensor, Tensor, Tensor] = _call(
-        sim, torch.ops.cheblienet_probe.chebyshev_backward, memory, arguments
+        sim, torch.ops.cheblienet_probe.chebyshev_backward, device, arguments
     )
     return result

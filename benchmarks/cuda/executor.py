@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 C_TYPES = {torch.float64: "double", torch.float32: "float", torch.float16: "__half", torch.bfloat16: "__nv_bfloat16"}
@@ -48,7 +49,7 @@ class Gpu:
         operator = getattr(torch.ops.cheblienet, name)
 
         def run(*arguments: Any) -> Any:
-            result = operator(*[a.cuda() if isinstance(a, Tensor) else a for a in arguments])
+            result = operator(*tree_map(lambda a: a.cuda() if isinstance(a, Tensor) else a, arguments))
             return result.cpu() if isinstance(result, Tensor) else tuple(t.cpu() for t in result)
 
         return run
@@ -77,8 +78,18 @@ class Simulator:
         source = f'#include "{CSRC / "cuda" / "instances" / name}.cu"\n'
         return self._ptxsim.Module.from_cuda(source, include_dirs=[str(CSRC)], arch=self.arch)
 
-    def launch(self, module: str, kernel: str, grid: tuple[int, ...], block: int, *arguments: Any) -> None:
-        """`kernel` as in `instance`; tensors and arrays are memory that the kernel may write to."""
+    def launch(
+        self,
+        module: str,
+        kernel: str,
+        grid: tuple[int, ...],
+        block: int,
+        *arguments: Any,
+        shared: int = 0,
+        resident: int = 1,
+    ) -> None:
+        """`kernel` as in `instance`; tensors and arrays are memory that the kernel may write to. `shared` bytes are the
+        dynamic shared memory of a block, and `resident` blocks run side by side."""
         checks = not self.profile
         report = self.module(module).launch(
             kernel,
@@ -87,6 +98,8 @@ class Simulator:
             [as_numpy(a) if isinstance(a, Tensor) else a for a in arguments],
             check=checks,
             race=checks,
+            shared=shared,
+            resident=resident,
             seed=self.seed,
             profile=self.profile,
         )

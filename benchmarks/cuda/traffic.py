@@ -105,17 +105,22 @@ def convolution(side: int, channels: int, dtype: torch.dtype) -> Work:
     limit = 1.1 * (channels * dtype.itemsize + 8)
     edges = BATCH * graph.num_edges * (ORDERS - 1)
     name = f"SE(2) {side}x{side}x6, {channels} channels, {str(dtype).removeprefix('torch.')}"
-    units = {"chebyshev_step": Unit("edge", edges, channels, limit), "chebyshev_edges": Unit("edge", graph.num_edges)}
-    return Work(name, lambda executor: executor.chebyshev(x, theta, *graph.laplacian_csr(), None), units)
+    rows, col, values, _ = graph.laplacian_csr()
+    units = {
+        "chebyshev_step": Unit("edge", edges, channels, limit),
+        "chebyshev_vertices": Unit("edge", graph.num_edges),
+    }
+    return Work(name, lambda executor: executor.chebyshev(x, theta, [rows, col], values, None), units)
 
 
 def laplacian_gradient(side: int, channels: int) -> Work:
     graph = se2(side)
     x, theta = signal(graph.num_vertices, channels), torch.randn(ORDERS, channels, channels)
+    rows, col, values, _ = graph.laplacian_csr()
     units = {"chebyshev_edge_dots": Unit("edge", BATCH * graph.num_edges, channels * (ORDERS - 1))}
     return Work(
         f"SE(2) {side}x{side}x6, {channels} channels, gradient of the Laplacian",
-        lambda executor: executor.chebyshev_backward(x, x, theta, *graph.laplacian_csr(), False, False, False, True),
+        lambda executor: executor.chebyshev_backward(x, x, theta, [rows, col], values, False, False, False, True),
         units,
     )
 

@@ -212,7 +212,8 @@ class Graph:
         key = (_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
-            self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype), self._row_order(key[0]))
+            order, for_gpu = self._row_order(key[0]), key[0].type == "cuda"
+            self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype), order, for_gpu=for_gpu)
         return self._csrs[key]
 
     def get_eigen_space(self, norm: bool = False, k: int | None = None) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
+from . import tiles
 
 _IN_CACHE = 8192  # vertices; as in csrc/cpu/chebyshev_call.h
 
@@ -38,7 +39,9 @@ def csr(matrix: Tensor) -> Csr:
     return csr_from_rows(matrix.crow_indices(), matrix.col_indices(), matrix.values())
 
 
-def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor, order: Tensor | None = None) -> Csr:
+def csr_from_rows(
+    rowptr: Tensor, col: Tensor, values: Tensor, order: Tensor | None = None, *, for_gpu: bool = False
+) -> Csr:
     """The `Csr` of the rows rowptr[i]:rowptr[i + 1] (V + 1,) of `col` and `values` (E,), int64 and floating point.
 
     The rows take the given order (V,) of the vertices, a permutation, int64. Without one, up to 8192 vertices keep their
@@ -46,20 +49,28 @@ def csr_from_rows(rowptr: Tensor, col: Tensor, values: Tensor, order: Tensor | N
     breadth-first order of the pattern, in which neighbours are near whatever the numbers of the vertices: what one row reads
     is in cache for the next. It is found on the CPU.
 
+    `for_gpu` adds what a GPU's kernels read beside: the vertices of columns and, where an order is given, tables of tiles,
+    which are also made on the CPU; rows of a tile are then in ascending order of their vertices.
+
     Raises ValueError for 2^31 entries or more.
     """
-    num_vertices = len(rowptr) - 1
+    num_vertices, tiled = len(rowptr) - 1, order is not None
     if len(col) >= 2**31:
         raise ValueError(f"csr: expected less than 2^31 entries, got {len(col)}")
     if order is None and num_vertices > _IN_CACHE:
-        order = _breadth_first(rowptr, col).to(col.device)
+        order = breadth_first(rowptr, col).to(col.device)
     elif order is None:
         order = torch.arange(num_vertices, device=col.device)
+    elif for_gpu:
+        order = tiles.in_tiles(order)
     rows, column, entry = torch.ops.cheblienet.order_rows(rowptr, col, order)
-    return Csr(rows, column, values[entry])
+    tables: tuple[Tensor, ...] = ()
+    if for_gpu:
+        tables = (rows[:, 0][column], *(tiles.tables(rows, column) if tiled else ()))
+    return Csr(rows, column, values[entry], tables)
 
 
-def _breadth_first(rowptr: Tensor, col: Tensor) -> Tensor:
+def breadth_first(rowptr: Tensor, col: Tensor) -> Tensor:
     """The vertices (V,) by their distance from a vertex of the fewest neighbours, which is one at a boundary."""
     parts = (np.ones(len(col)), col.int().cpu().numpy(), rowptr.int().cpu().numpy())
     pattern = scipy.sparse.csr_matrix(parts, shape=(len(rowptr) - 1, len(rowptr) - 1))

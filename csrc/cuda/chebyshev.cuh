@@ -1,5 +1,5 @@
-// The sparse kernels of the Chebyshev convolution, without the framework: nvcc compiles them for the package, a
-// simulator may run their PTX. No shared memory and no atomics: the same input gives the same bits.
+// The sparse kernels of the Chebyshev convolution row by row, without the framework: nvcc compiles them for the
+// package, a simulator may run their PTX. No shared memory and no atomics: the same input gives the same bits.
 #pragma once
 #include "../row_span.h"
 #include "chebyshev_launch.h"
@@ -7,42 +7,30 @@
 
 namespace cheblienet {
 
-// An entry of a row: the vertex of its column, and its value.
-template <class V>
-struct alignas(2 * sizeof(V)) Edge {
-  uint32_t vertex;
-  V value;
-};
-
-// One thread per entry: the vertex is looked up once here, not in every step. 2 * sizeof(V) bytes read and written, and
-// 4 gathered.
-template <class V>
-__global__ void __launch_bounds__(kEdgesBlock)
-    chebyshev_edges(const RowSpan* __restrict__ rows, const int32_t* __restrict__ col, const V* __restrict__ value,
-                    Edge<V>* __restrict__ edges, uint32_t entries) {
-  const uint32_t e = blockIdx.x * kEdgesBlock + threadIdx.x;
-  if (e < entries) edges[e] = {uint32_t(rows[col[e]].vertex), value[e]};
-}
-
-template <class T>
-__device__ __forceinline__ Pack<T, kPackSize<T>> load_pack(const T* from) {
-  return *reinterpret_cast<const Pack<T, kPackSize<T>>*>(from);
+// One thread per entry: the vertex of its column, for programs that do not bring it. 8 bytes read and written, and 4
+// gathered.
+__global__ void __launch_bounds__(kVerticesBlock)
+    chebyshev_vertices(const RowSpan* __restrict__ rows, const int32_t* __restrict__ col, int32_t* __restrict__ vertex,
+                       uint32_t entries) {
+  const uint32_t e = blockIdx.x * kVerticesBlock + threadIdx.x;
+  if (e < entries) vertex[e] = rows[col[e]].vertex;
 }
 
 // out[i] = scale * sum_j L_ij in[j] + plus[i] - minus[i] + bias; plus, minus and bias may be null, plus may be out.
 //
 // A thread owns a pack of 16 bytes of S samples of one row; S divides the samples. A group of lanes owns up to as many
 // packs of that row: its lanes load as many entries at once, one each, and hand them round by shuffles, so the row's
-// entries are read once for all channels and samples of the group. Operands lie in a workspace whose rows are whole
-// packs; a result whose rows are not is stored element by element. Bytes moved per output element and entry: sizeof(T),
-// and 8 (16 for double) of the entry per group.
+// entries are read once for all channels and samples of the group. At least four loads are on their way at a time.
+// Operands have rows of whole packs; a result whose rows are not is stored element by element. Bytes moved per output
+// element and entry: sizeof(T), and 8 (12 for double) of the entry per group.
 template <class T, int S>
-__global__ void __launch_bounds__(kStepBlock)
-    chebyshev_step(const RowSpan* __restrict__ rows, const Edge<device_accumulate_t<T>>* __restrict__ edges,
-                   device_accumulate_t<T> scale, const T* __restrict__ in, const T* plus, const T* minus, const T* bias,
-                   T* out, StepShape shape) {
+__global__ void __launch_bounds__(kStepBlock, 3)
+    chebyshev_step(const RowSpan* __restrict__ rows, const int32_t* __restrict__ vertices,
+                   const device_accumulate_t<T>* __restrict__ values, device_accumulate_t<T> scale,
+                   const T* __restrict__ in, const T* plus, const T* minus, const T* bias, T* out, StepShape shape) {
   using Acc = device_accumulate_t<T>;
   constexpr int N = kPackSize<T>;
+  constexpr int kAhead = S == 1 || N <= 4 ? 4 : 2;  // what 80 registers hold: eight loads, four of 16-bit elements
   const uint32_t thread = blockIdx.x * kStepBlock + threadIdx.x, lanes = 1u << shape.lane_bits;
   const uint32_t group = thread >> shape.lane_bits, lane = thread & (lanes - 1);
   const uint32_t row = group / shape.tiles, wanted = group % shape.tiles * lanes + lane;
@@ -58,17 +46,32 @@ __global__ void __launch_bounds__(kStepBlock)
   Acc sum[S][N] = {};
   for (uint32_t first = span.begin; first < uint32_t(span.end); first += lanes) {
     const uint32_t count = min(lanes, span.end - first);
-    Edge<Acc> mine{};
-    if (lane < count) mine = edges[first + lane];
-#pragma unroll(4 / S)
-    for (uint32_t e = 0; e < count; ++e) {
-      const uint64_t at = uint64_t(__shfl_sync(mask, mine.vertex, e, lanes)) * shape.in_stride;
-      const Acc value = __shfl_sync(mask, mine.value, e, lanes);
+    int32_t vertex = 0;
+    Acc value = 0;
+    if (lane < count) {
+      vertex = vertices[first + lane];
+      value = values[first + lane];
+    }
+    for (uint32_t e = 0; e < count; e += kAhead) {
+      Pack<T, N> neighbor[kAhead][S];
+      Acc factor[kAhead];
 #pragma unroll
-      for (int s = 0; s < S; ++s) {
-        const auto neighbor = load_pack(source + s * between + at);
+      for (int u = 0; u < kAhead; ++u) {
+        const int64_t at = int64_t(__shfl_sync(mask, vertex, e + u, lanes)) * shape.in_stride;
+        factor[u] = __shfl_sync(mask, value, e + u, lanes);
+        if (e + u < count) {
 #pragma unroll
-        for (int n = 0; n < N; ++n) sum[s][n] += value * widen(neighbor.v[n]);
+          for (int s = 0; s < S; ++s) neighbor[u][s] = load_pack(source + s * between + at);
+        }
+      }
+#pragma unroll
+      for (int u = 0; u < kAhead; ++u) {
+        if (e + u < count) {
+#pragma unroll
+          for (int s = 0; s < S; ++s)
+#pragma unroll
+            for (int n = 0; n < N; ++n) sum[s][n] += factor[u] * widen(neighbor[u][s].v[n]);
+        }
       }
     }
   }
@@ -95,14 +98,9 @@ __global__ void __launch_bounds__(kStepBlock)
       if (bias != nullptr && c + n < shape.channels) sum[s][n] += widen(bias[c + n]);
       result.v[n] = narrow<T>(sum[s][n]);
     }
-    T* to = out + place * shape.out_stride + c;
-    if (shape.channels % N == 0) {
-      *reinterpret_cast<Pack<T, N>*>(to) = result;
-    } else {
-#pragma unroll
-      for (int n = 0; n < N; ++n)
-        if (c + n < shape.channels) to[n] = result.v[n];
-    }
+    T* const to = out + place * shape.out_stride;
+    store_pack(to + shape.copied, c, shape.channels, result);
+    if (shape.copied > 0) store_pack(to, c, shape.channels, load_pack(in + at));
   }
 }
 
@@ -113,7 +111,7 @@ __global__ void __launch_bounds__(kStepBlock)
 // of all samples, reduced by shuffles. Bytes moved per entry: samples * elements * sizeof(T) of right.
 template <class T>
 __global__ void __launch_bounds__(kDotsBlock)
-    chebyshev_edge_dots(const RowSpan* __restrict__ rows, const Edge<device_accumulate_t<T>>* __restrict__ edges,
+    chebyshev_edge_dots(const RowSpan* __restrict__ rows, const int32_t* __restrict__ vertices,
                         const T* __restrict__ left, const T* __restrict__ right,
                         device_accumulate_t<T>* __restrict__ gradient, DotsShape shape) {
   using Acc = device_accumulate_t<T>;
@@ -121,7 +119,7 @@ __global__ void __launch_bounds__(kDotsBlock)
   const uint32_t lane = threadIdx.x % 32, packs = shape.elements / N, items = shape.samples * packs;
   const RowSpan span = rows[blockIdx.x];
   for (int64_t e = span.begin + threadIdx.x / 32; e < span.end; e += kDotsBlock / 32) {
-    const uint32_t vertex = edges[e].vertex;
+    const int32_t vertex = vertices[e];
     Acc sum = 0;
 #pragma unroll 2
     for (uint32_t item = lane; item < items; item += 32) {

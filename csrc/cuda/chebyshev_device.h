@@ -3,100 +3,43 @@
 //
 // The orders of some samples stand side by side in a workspace (samples, V, R, channels), so that one matrix product
 // combines them. Its channels are filled up with zeros to packs of 16 bytes; the weights likewise, so nothing else has
-// to know. Nothing here names the CUDA runtime: `Device` launches the kernels of chebyshev.cuh,
-//   edges(rows, col, values, edges, entries), step<S>(StepCall), edge_dots<S>(DotsCall) and workspace_bytes(),
-// and matrix products, copies and sums over samples are the framework's, on the device of its tensors.
+// to know. The forward is two launches, recurrence and product, the backward of all gradients five: one that prepares,
+// recurrence, two products, one that finishes. Operands that are not whole packs cost the forward one more launch.
+//
+// Nothing here names the CUDA runtime: `Device` launches the kernels of chebyshev*.cuh,
+//   vertices(rows, col, vertex, entries), orders<S>(OrdersCall), edge_dots<S>(DotsCall), dots_on_tiles<S> and
+//   tile_dots<S>(TileDotsCall), prepare<S>(PrepareCall), finish<S>(FinishCall) and workspace_bytes(),
+// and matrix products are the framework's, on the device of its tensors.
 #pragma once
-#include <algorithm>
+#include <vector>
 
-#include "../row_span.h"
-#include "../torch_api.h"
-#include "chebyshev_launch.h"
+#include "chebyshev_steps.h"
+#include "products.h"
 
 namespace cheblienet {
-
-// Operands of chebyshev_step and chebyshev_edge_dots; `edges` is an array of Edge<accumulate_t<S>>.
-template <class S>
-struct StepCall {
-  const RowSpan* rows;
-  const void* edges;
-  accumulate_t<S> scale;
-  const S *in, *plus, *minus, *bias;
-  S* out;
-  StepShape shape;
-};
-
-template <class S>
-struct DotsCall {
-  const RowSpan* rows;
-  const void* edges;
-  const S *left, *right;
-  accumulate_t<S>* gradient;
-  DotsShape shape;
-};
-
-inline Tensor flat(const Tensor& t, int64_t rows) { return torch::stable::view(t, {{rows, t.numel() / rows}}); }
-inline Tensor transposed(const Tensor& t) { return torch::stable::transpose(t, 0, 1); }
-
-// out = a b + bias, matrices and a row.
-inline void product(const Tensor& a, const Tensor& b, const Tensor& out, const std::optional<Tensor>& bias = {}) {
-  using torch::stable::detail::from;
-  // A linear layer takes b transposed; with a bias it is one fused call of the vendor's library.
-  StableIValue stack[] = {from(a), from(transposed(b)), from(bias), from(out)};
-  call_operator("aten::linear", "out", stack);
-  torch::stable::detail::to<Tensor>(stack[0]);  // takes back the reference that the call returned
-}
-
-// The sum over dimension 0, in the type that sums are kept in, and in the same order whenever.
-inline Tensor sum_of_rows(const Tensor& t) {
-  const int64_t rows[] = {0};
-  return torch::stable::sum(t, torch::headeronly::IntHeaderOnlyArrayRef(rows, 1));
-}
 
 template <class S, class Device>
 struct DeviceChebyshev {
   using T = accumulate_t<S>;
-  static constexpr int64_t kPack = 16 / sizeof(S);
+  static constexpr int64_t kPack = kPackOf<S>;
   static int64_t padded(int64_t channels) { return (channels + kPack - 1) / kPack * kPack; }
 
   const Device& device;
-  Tensor x, weight, rows, edges;
+  Tensor x, weight;
+  Laplacian<T> laplacian;
   int64_t batch = x.size(0), vertices = x.size(1), orders = weight.size(0), cin = weight.size(1), cout = weight.size(2);
 
-  DeviceChebyshev(const Device& on, const Tensor& signal, const Tensor& theta, const Tensor& row_spans,
-                  const Tensor& col, const Tensor& values)
-      : device(on),
-        x(signal),
-        weight(theta),
-        rows(row_spans),
-        edges(new_empty(signal, {2 * values.numel()}, scalar_type<T>())) {
+  DeviceChebyshev(const Device& on, const Tensor& signal, const Tensor& theta, const std::vector<Tensor>& pattern,
+                  const Tensor& values)
+      : device(on), x(signal), weight(theta), laplacian(on, pattern, values, theta.size(0) > 1) {
     STD_TORCH_CHECK(orders * padded(std::max(cin, cout)) < (int64_t(1) << 31),
                     "chebyshev: expected less than 2^31 channels of all orders, got ", orders, " orders of ",
                     std::max(cin, cout));
-    if (orders > 1 && values.numel() > 0)
-      device.edges(span_data(), col.const_data_ptr<int32_t>(), values.const_data_ptr<T>(), edges.mutable_data_ptr(),
-                   static_cast<uint32_t>(values.numel()));
   }
 
-  const RowSpan* span_data() const { return static_cast<const RowSpan*>(rows.const_data_ptr()); }
-
-  // Zeros where there are channels to fill up, otherwise whatever was there.
-  Tensor filled(std::initializer_list<int64_t> size, int64_t channels) const {
-    if (padded(channels) == channels) return new_empty(x, size, x.scalar_type());
-    return torch::stable::new_zeros(x, {size.begin(), size.size()});
-  }
-
-  // The weights as (R Cin, Cout), for orders of x, or as (Cin, R Cout), for orders of y.
-  Tensor stacked() const {
-    if (padded(cin) == cin) return flat(weight, orders * cin);
-    Tensor out = filled({orders, padded(cin), cout}, cin), part = torch::stable::narrow(out, 1, 0, cin);
-    torch::stable::copy_(part, weight);
-    return flat(out, orders * padded(cin));
-  }
-  Tensor side_by_side() const {
-    Tensor out = filled({cin, orders, padded(cout)}, cout), part = torch::stable::narrow(out, 2, 0, cout);
-    torch::stable::copy_(part, transposed(weight));
-    return flat(out, cin);
+  // Whether a kernel can read the signal as it is: rows of whole packs, at multiples of 16 bytes.
+  static bool whole_packs(const Tensor& signal) {
+    return signal.size(2) % kPack == 0 && reinterpret_cast<uintptr_t>(signal.const_data_ptr()) % 16 == 0;
   }
 
   // Calls f(block, first sample, samples): as many at once as bounded memory holds, at least one, in even shares.
@@ -114,38 +57,75 @@ struct DeviceChebyshev {
     }
   }
   Tensor workspace(int64_t width, int64_t blocks) const {
-    return filled({share(blocks), vertices, orders, padded(width)}, width);
+    return new_empty(x, {share(blocks), vertices, orders, padded(width)}, x.scalar_type());
   }
   static Tensor part(Tensor& t, int64_t first, int64_t count) { return torch::stable::narrow(t, 0, first, count); }
 
-  // Where a step writes: slot 0 of `result` if there is one, otherwise slot k of the workspace.
-  void step(Tensor& work, int64_t k, T scale, int64_t in, int64_t plus, int64_t minus, Tensor* result,
-            const std::optional<Tensor>& bias) const {
-    const int64_t stride = orders * work.size(3);
-    S* data = work.mutable_data_ptr<S>();
-    const auto slot = [&](int64_t s) { return s < 0 || s >= orders ? nullptr : data + s * work.size(3); };
-    StepShape shape{};
-    shape.vertices = vertices;
-    shape.in_stride = static_cast<uint32_t>(stride);
-    shape.out_stride = static_cast<uint32_t>(result ? result->size(2) : stride);
-    shape.samples = static_cast<uint32_t>(work.size(0));
-    shape.channels = static_cast<uint32_t>(result ? result->size(2) : work.size(3));
-    device.step(StepCall<S>{span_data(), edges.const_data_ptr(), scale, slot(in), slot(plus), slot(minus),
-                            bias ? bias->const_data_ptr<S>() : nullptr,
-                            result ? result->mutable_data_ptr<S>() : slot(k), shape});
+  OrdersCall<S> call(Tensor& work, const Tensor* signal, Tensor* result, const std::optional<Tensor>& bias) const {
+    OrdersCall<S> c{};
+    c.laplacian = &laplacian;
+    c.x = signal ? signal->const_data_ptr<S>() : nullptr;
+    c.z = work.mutable_data_ptr<S>();
+    c.y = result ? result->mutable_data_ptr<S>() : nullptr;
+    c.bias = bias ? bias->const_data_ptr<S>() : nullptr;
+    c.shape.vertices = vertices;
+    c.shape.orders = static_cast<int32_t>(orders);
+    c.shape.width = static_cast<int32_t>(work.size(3));
+    c.shape.packs = static_cast<int32_t>(work.size(3) / kPack);
+    c.shape.channels = static_cast<int32_t>(result ? result->size(2) : work.size(3));
+    c.shape.batch = static_cast<int32_t>(work.size(0));
+    return c;
   }
 
-  // Slots k of the workspace become T_k(L) of the signal.
+  // Slots k of the workspace become T_k(L) of the signal. One that is not of whole packs is in slot 0 already.
   void recurrence(Tensor& work, const Tensor& signal) const {
-    Tensor slot = torch::stable::select(work, 2, 0), first = torch::stable::narrow(slot, 2, 0, signal.size(2));
-    torch::stable::copy_(first, signal);
-    for (int64_t k = 1; k < orders; ++k) step(work, k, T(k == 1 ? 1 : 2), k - 1, -1, k - 2, nullptr, {});
+    OrdersCall<S> c = call(work, whole_packs(signal) ? &signal : nullptr, nullptr, {});
+    c.shape.from = 1;
+    c.shape.to = static_cast<int32_t>(orders);
+    device.orders(c);
   }
 
   // From slots p_k: b_k in slots k of at least 1, and p_0 + L b_1 - b_2 + bias in `result` if there is one.
   void clenshaw(Tensor& work, Tensor* result, const std::optional<Tensor>& bias) const {
-    for (int64_t k = orders - 2; k > 0; --k) step(work, k, T(2), k + 1, k, k + 2, nullptr, {});
-    if (result) step(work, 0, T(1), 1, 0, 2, result, bias);
+    OrdersCall<S> c = call(work, nullptr, result, bias);
+    c.shape.from = static_cast<int32_t>(orders - 2);
+    c.shape.to = result ? -1 : 0;
+    if (c.shape.from > c.shape.to) device.orders(c);
+  }
+
+  PrepareCall<S> preparation() const {
+    PrepareCall<S> p{};
+    p.shape.orders = static_cast<int32_t>(orders);
+    p.shape.cin = static_cast<int32_t>(cin);
+    p.shape.cout = static_cast<int32_t>(cout);
+    return p;
+  }
+  // The weights as (R width, Cout), for orders of x, or as (Cin, R width), for orders of y, once `p` is launched.
+  Tensor stacked(PrepareCall<S>& p, bool side_by_side) const {
+    const int64_t width = padded(side_by_side ? cout : cin);
+    if (!side_by_side && width == cin) return flat(weight, orders * cin);
+    if (side_by_side && orders == 1 && width == cout) return flat(weight, cin);
+    Tensor out = side_by_side ? new_empty(weight, {cin, orders * width}, weight.scalar_type())
+                              : new_empty(weight, {orders * width, cout}, weight.scalar_type());
+    p.weight = weight.const_data_ptr<S>();
+    p.stacked = out.mutable_data_ptr<S>();
+    p.shape.width = static_cast<int32_t>(width);
+    p.shape.side_by_side = side_by_side;
+    return out;
+  }
+  // Slot 0 of the workspace becomes a signal that is not of whole packs, once `p` is launched.
+  void fill(PrepareCall<S>& p, const Tensor& signal, Tensor& work) const {
+    if (whole_packs(signal)) return;
+    p.x = signal.const_data_ptr<S>();
+    p.z = work.mutable_data_ptr<S>();
+    p.shape.signal_rows = signal.size(0) * vertices;
+    p.shape.channels = static_cast<int32_t>(signal.size(2));
+    p.shape.slot = static_cast<int32_t>(work.size(3));
+    p.shape.stride = static_cast<int32_t>(orders * work.size(3));
+  }
+  void launch(PrepareCall<S>& p) const {
+    if (p.stacked != nullptr || p.shape.signal_rows > 0 || p.shape.parts > 0) device.prepare(p);
+    p = preparation();
   }
 
   Tensor forward(const std::optional<Tensor>& bias) {
@@ -157,14 +137,18 @@ struct DeviceChebyshev {
     }
     const bool narrows = padded(cout) < padded(cin);
     const int64_t width = narrows ? cout : cin, count = blocks(width, 1);
-    const Tensor theta = narrows ? side_by_side() : stacked();
+    PrepareCall<S> before = preparation();
+    const Tensor theta = stacked(before, narrows);
     Tensor memory = workspace(width, count);
     for_blocks(count, [&](int64_t, int64_t first, int64_t n) {
       Tensor work = part(memory, 0, n), xs = part(x, first, n), ys = part(y, first, n);
       if (narrows) {
+        launch(before);
         product(flat(xs, n * vertices), theta, flat(work, n * vertices));
         clenshaw(work, &ys, bias);
       } else {
+        fill(before, xs, work);
+        launch(before);
         recurrence(work, xs);
         product(flat(work, n * vertices), theta, flat(ys, n * vertices), bias);
       }
@@ -174,82 +158,132 @@ struct DeviceChebyshev {
 
   std::tuple<Tensor, Tensor, Tensor, Tensor> backward(Tensor dy, int64_t entries, bool need_x, bool need_weight,
                                                       bool need_bias, bool need_values) {
-    const auto zeros = [&](std::initializer_list<int64_t> size, ScalarType dtype) {
-      return torch::stable::new_zeros(x, {size.begin(), size.size()}, dtype);
+    const auto zeros = [&](bool needed, std::initializer_list<int64_t> size, ScalarType dtype) {
+      Tensor t = new_empty(x, size, dtype);
+      if (needed) torch::stable::zero_(t);
+      return t;
     };
+    const bool empty = batch * vertices == 0, acts = orders > 1 && entries > 0;
     Tensor dx = new_empty(x, {need_x ? batch : 0, vertices, cin}, x.scalar_type());
-    Tensor dweight = zeros({need_weight ? orders : 0, cin, cout}, x.scalar_type());
-    Tensor dbias = zeros({need_bias ? cout : 0}, x.scalar_type());
-    Tensor dvalues = zeros({need_values ? entries : 0}, scalar_type<T>());
-    if (x.numel() == 0) return {dx, dweight, dbias, dvalues};
-    if (need_bias) dbias = sum_of_rows(flat(dy, batch * vertices));
-    need_values = need_values && orders > 1 && entries > 0;
-    if (!need_x && !need_weight && !need_values) return {dx, dweight, dbias, dvalues};
+    Tensor dweight = zeros(empty && need_weight, {need_weight ? orders : 0, cin, cout}, x.scalar_type());
+    Tensor dbias = zeros(empty && need_bias, {need_bias ? cout : 0}, x.scalar_type());
+    Tensor dvalues = zeros((empty || !acts) && need_values, {need_values ? entries : 0}, scalar_type<T>());
+    need_values = need_values && acts;
+    if (empty || !(need_x || need_weight || need_bias || need_values)) return {dx, dweight, dbias, dvalues};
 
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = need_values || (orders > 1 && padded(cin) * (int(need_x) + int(need_weight)) < padded(cout));
     const bool forms_z = on_cin && (need_weight || need_values), forms_a = on_cin && (need_x || need_values);
-    const int64_t width = on_cin ? cin : cout, count = blocks(width, forms_z && forms_a ? 2 : 1);
-    const Tensor theta = on_cin ? stacked() : side_by_side();
-    // A share of dTheta per block of samples, summed at the end.
-    Tensor shares =
-        zeros({need_weight ? count : 0, on_cin ? orders * padded(cin) : cin, on_cin ? cout : orders * padded(cout)},
-              x.scalar_type());
-    Tensor first_memory = workspace(width, count),
-           second_memory = forms_z && forms_a ? workspace(width, count) : first_memory;
+    const bool multiplies = need_x || need_weight || need_values;
+    const int64_t width = on_cin ? cin : cout, slots = orders * padded(width);
+    const int64_t count = orders > 1 ? blocks(width, forms_z && forms_a ? 2 : 1) : 1;
 
-    for_blocks(count, [&](int64_t block, int64_t first, int64_t n) {
-      const int64_t matrix_rows = n * vertices;
-      Tensor xs = part(x, first, n), dys = part(dy, first, n), work = part(first_memory, 0, n);
-      Tensor dxs = need_x ? part(dx, first, n) : dx;
-      const auto to_share = [&](const Tensor& a, const Tensor& b) {
-        product(transposed(flat(a, matrix_rows)), flat(b, matrix_rows), torch::stable::select(shares, 0, block));
-      };
-      if (!on_cin) {
-        recurrence(work, dys);
-        if (need_x) product(flat(work, matrix_rows), transposed(theta), flat(dxs, matrix_rows));
-        if (need_weight) to_share(xs, work);
-        return;
+    PrepareCall<S> before = preparation();
+    const Tensor theta = forms_a || need_x ? stacked(before, !on_cin) : weight;
+    FinishCall<S> after{};
+    Tensor sums = new_empty(x, {need_bias ? sum_parts(batch * vertices, static_cast<int32_t>(cout)) : 0, cout},
+                            ScalarType::Double);
+    if (need_bias) sum_columns_of(dy, sums, before, after);
+    // A share of dTheta per block of samples, in the type of sums.
+    Tensor shares =
+        new_empty(x, {need_weight ? count : 0, on_cin ? slots : cin, on_cin ? cout : slots}, scalar_type<T>());
+    if (orders == 1 && !on_cin) {  // dy is its own order 0
+      launch(before);
+      const Tensor dy_rows = flat(dy, batch * vertices);
+      if (need_x) product(dy_rows, transposed(flat(weight, cin)), flat(dx, batch * vertices));
+      if (need_weight) {
+        shares = new_empty(x, {1, cin, cout}, scalar_type<T>());
+        exact_product(transposed(flat(x, batch * vertices)), dy_rows, torch::stable::select(shares, 0, 0));
       }
-      if (forms_z) recurrence(work, xs);
-      if (need_weight) to_share(work, dys);
-      Tensor adjoint = part(second_memory, 0, n);
-      if (forms_a) {
-        product(flat(dys, matrix_rows), transposed(theta), flat(adjoint, matrix_rows));
-        clenshaw(adjoint, need_x ? &dxs : nullptr, {});
-      }
-      if (need_values) {
-        const int64_t slot = padded(cin);
-        const DotsShape shape{vertices,
-                              static_cast<uint32_t>(orders * slot),
-                              static_cast<uint32_t>(n),
-                              static_cast<uint32_t>(slot),
-                              static_cast<uint32_t>((orders - 1) * slot),
-                              block > 0};
-        device.edge_dots(DotsCall<S>{span_data(), edges.const_data_ptr(), adjoint.const_data_ptr<S>() + slot,
-                                     work.const_data_ptr<S>(), dvalues.mutable_data_ptr<T>(), shape});
-      }
-    });
-    if (need_weight) add_shares(shares, on_cin, dweight);
+    } else if (multiplies) {
+      Tensor first_memory = workspace(width, count),
+             second_memory = forms_z && forms_a ? workspace(width, count) : first_memory;
+      for_blocks(count, [&](int64_t block, int64_t first, int64_t n) {
+        const int64_t matrix_rows = n * vertices;
+        Tensor xs = part(x, first, n), dys = part(dy, first, n), work = part(first_memory, 0, n);
+        Tensor dxs = need_x ? part(dx, first, n) : dx;
+        const auto to_share = [&](const Tensor& a, const Tensor& b) {
+          exact_product(transposed(flat(a, matrix_rows)), flat(b, matrix_rows),
+                        torch::stable::select(shares, 0, block));
+        };
+        if (!on_cin) {
+          fill(before, dys, work);
+          launch(before);
+          recurrence(work, dys);
+          if (need_x) product(flat(work, matrix_rows), transposed(theta), flat(dxs, matrix_rows));
+          if (need_weight) to_share(xs, work);
+          return;
+        }
+        if (forms_z) fill(before, xs, work);
+        launch(before);
+        if (forms_z) recurrence(work, xs);
+        if (need_weight) to_share(work, dys);
+        Tensor adjoint = part(second_memory, 0, n);
+        if (forms_a) {
+          product(flat(dys, matrix_rows), transposed(theta), flat(adjoint, matrix_rows));
+          clenshaw(adjoint, need_x ? &dxs : nullptr, {});
+        }
+        if (need_values) dots(adjoint, work, dvalues, block > 0);
+      });
+    } else {
+      launch(before);
+    }
+    if (need_weight) {
+      after.shares = shares.const_data_ptr<T>();
+      after.dweight = dweight.mutable_data_ptr<S>();
+      after.shape.width = static_cast<int32_t>(shares.size(on_cin ? 1 : 2) / orders);
+      after.shape.shares = static_cast<int32_t>(shares.size(0));
+      after.shape.side_by_side = !on_cin;
+    }
+    if (need_weight || need_bias) {
+      after.dbias = dbias.mutable_data_ptr<S>();
+      after.shape.orders = static_cast<int32_t>(orders);
+      after.shape.cin = static_cast<int32_t>(cin);
+      after.shape.cout = static_cast<int32_t>(cout);
+      device.finish(after);
+    }
     return {dx, dweight, dbias, dvalues};
   }
 
  private:
-  void add_shares(const Tensor& shares, bool on_cin, Tensor& dweight) const {
-    const Tensor total = sum_of_rows(shares);
-    Tensor by_order = on_cin ? torch::stable::view(total, {{orders, padded(cin), cout}})
-                             : transposed(torch::stable::view(total, {{cin, orders, padded(cout)}}));
-    Tensor kept = torch::stable::narrow(by_order, on_cin ? 1 : 2, 0, on_cin ? cin : cout);
-    torch::stable::copy_(dweight, kept);
+  void sum_columns_of(const Tensor& dy, Tensor& sums, PrepareCall<S>& before, FinishCall<S>& after) const {
+    before.dy = dy.const_data_ptr<S>();
+    before.partial = sums.mutable_data_ptr<double>();
+    before.shape.sum_rows = batch * vertices;
+    before.shape.columns = after.shape.columns = static_cast<int32_t>(cout);
+    before.shape.parts = after.shape.parts = static_cast<int32_t>(sums.size(0));
+    after.partial = sums.const_data_ptr<double>();
+  }
+
+  void dots(const Tensor& adjoint, const Tensor& work, Tensor& dvalues, bool accumulate) const {
+    const int64_t slot = work.size(3);
+    DotsCall<S> call{
+        &laplacian, adjoint.const_data_ptr<S>() + slot, work.const_data_ptr<S>(), dvalues.mutable_data_ptr<T>(), {}};
+    call.shape.vertices = vertices;
+    call.shape.stride = static_cast<uint32_t>(orders * slot);
+    call.shape.samples = static_cast<uint32_t>(work.size(0));
+    call.shape.slot = static_cast<uint32_t>(slot);
+    call.shape.elements = static_cast<uint32_t>((orders - 1) * slot);
+    call.shape.accumulate = accumulate;
+    TileDotsCall<S> tiled{call, nullptr, {}};
+    tiled.shape.vertices = vertices;
+    tiled.shape.orders = static_cast<int32_t>(orders);
+    tiled.shape.width = static_cast<int32_t>(slot);
+    tiled.shape.batch = static_cast<int32_t>(work.size(0));
+    tiled.shape.packs = static_cast<int32_t>((orders - 1) * slot / kPack);
+    if (!device.dots_on_tiles(tiled)) return device.edge_dots(call);
+    Tensor shares = new_empty(x, {tiled.shape.splits, dvalues.numel()}, scalar_type<T>());
+    tiled.shares = shares.mutable_data_ptr<T>();
+    device.tile_dots(tiled);
   }
 };
 
 template <class Device>
-Tensor chebyshev_on(const Device& device, const Tensor& x, const Tensor& weight, const Tensor& rows, const Tensor& col,
+Tensor chebyshev_on(const Device& device, const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern,
                     const Tensor& values, const std::optional<Tensor>& bias) {
   std::optional<Tensor> y;
   dispatch(x, "chebyshev", [&](auto zero) {
-    y = DeviceChebyshev<decltype(zero), Device>(device, x, weight, rows, col, values).forward(bias);
+    y = DeviceChebyshev<decltype(zero), Device>(device, x, weight, pattern, values).forward(bias);
   });
   return *y;
 }
@@ -257,12 +291,12 @@ Tensor chebyshev_on(const Device& device, const Tensor& x, const Tensor& weight,
 template <class Device>
 std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward_on(const Device& device, const Tensor& grad,
                                                                  const Tensor& x, const Tensor& weight,
-                                                                 const Tensor& rows, const Tensor& col,
+                                                                 const std::vector<Tensor>& pattern,
                                                                  const Tensor& values, bool need_x, bool need_weight,
                                                                  bool need_bias, bool need_values) {
   std::tuple<Tensor, Tensor, Tensor, Tensor> gradients;
   dispatch(x, "chebyshev_backward", [&](auto zero) {
-    gradients = DeviceChebyshev<decltype(zero), Device>(device, x, weight, rows, col, values)
+    gradients = DeviceChebyshev<decltype(zero), Device>(device, x, weight, pattern, values)
                     .backward(grad, values.numel(), need_x, need_weight, need_bias, need_values);
   });
   return gradients;

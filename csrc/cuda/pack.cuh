@@ -50,6 +50,24 @@ __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float v) {
 template <class T>
 constexpr int kPackSize = 16 / sizeof(T);
 
+template <class T>
+__device__ __forceinline__ Pack<T, kPackSize<T>> load_pack(const T* from) {
+  return *reinterpret_cast<const Pack<T, kPackSize<T>>*>(from);
+}
+
+// Stores what a row of `channels` has of a pack from channel c on: at once where rows are whole packs.
+template <class T>
+__device__ __forceinline__ void store_pack(T* row, int64_t c, int64_t channels, const Pack<T, kPackSize<T>>& pack) {
+  constexpr int N = kPackSize<T>;
+  if (channels % N == 0) {
+    *reinterpret_cast<Pack<T, N>*>(row + c) = pack;
+  } else {
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+      if (c + n < channels) row[c + n] = pack.v[n];
+  }
+}
+
 // Elements that one access moves: 16 bytes of them where all rows of `channels` elements of `size` bytes start at
 // multiples of 16 bytes, one element otherwise. `addresses` is the bitwise or of where the signals start.
 constexpr int pack_of(int64_t channels, int size, uint64_t addresses) {

@@ -17,7 +17,7 @@ WORKS = {
 }
 
 # Fetches the vertex of every edge once per call, for the steps to find it at hand.
-SCATTERED = {"chebyshev_edges"}
+SCATTERED = {"chebyshev_vertices"}
 
 
 @pytest.mark.parametrize("name", WORKS)
