@@ -133,10 +133,25 @@ def _check_laplacian(laplacian: Csr, x: Tensor) -> None:
         raise TypeError(f"chebyshev: laplacian: expected {expected} values for a {x.dtype} signal, got {values.dtype}")
     for part in (rows, col, values, *tables):
         check_device("chebyshev: laplacian", part, x.device)
+    if tables:
+        _check_tables(laplacian)
+
+
+def _check_tables(laplacian: Csr) -> None:
+    """That they are of this pattern, as far as their shapes tell."""
+    rows, col, _, tables = laplacian
+    shapes = [tuple(table.shape) for table in tables]
     for table in tables:
         if table.dtype != torch.int32:
             raise TypeError(f"chebyshev: laplacian: expected int32 tables, got {table.dtype}")
-    if tables and tables[0].shape != col.shape:
+    if len(tables) not in (1, 3) or shapes[0] != (len(col),):
         raise ValueError(
-            f"chebyshev: laplacian: expected a table of its E = {len(col)} entries, got {tuple(tables[0].shape)}"
+            f"chebyshev: laplacian: expected tables of the vertices of its E = {len(col)} entries and of tiles, got {shapes}"
         )
+    if len(tables) == 3:
+        _, slots, halo = shapes
+        if len(slots) != 3 or len(halo) != 2 or slots[0] != halo[0] or slots[0] != -(-len(rows) // max(slots[2], 1)):
+            raise ValueError(
+                f"chebyshev: laplacian: expected tables (T, D / 2 + 1, R) and (T, plane) of T = ceil({len(rows)} / R) tiles, "
+                f"got {slots} and {halo}"
+            )

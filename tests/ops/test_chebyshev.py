@@ -405,7 +405,22 @@ def test_says_what_is_wrong():
         ops.chebyshev(x, weight, laplacian._replace(tables=(laplacian.col.to("meta"),)))
     with pytest.raises(TypeError, match=r"laplacian: expected int32 tables, got torch.int64"):
         ops.chebyshev(x, weight, laplacian._replace(tables=(laplacian.col.long(),)))
-    with pytest.raises(ValueError, match=r"laplacian: expected a table of its E = 72 entries, got \(71,\)"):
+    with pytest.raises(
+        ValueError, match=r"laplacian: expected tables .* its E = 72 entries and of tiles, got \[\(71,\)\]"
+    ):
         ops.chebyshev(x, weight, laplacian._replace(tables=(laplacian.col[1:],)))
+    vertex, slots, halo = laplacian.col, torch.zeros(2, 9, 8, dtype=torch.int32), torch.zeros(2, 16, dtype=torch.int32)
+    for tables in [
+        (slots[:1], halo[:1]),
+        (slots, halo[:1]),
+        (slots[0], halo),
+        (slots, halo[0]),
+        (slots[:, :, :4], halo),
+    ]:
+        with pytest.raises(ValueError, match=r"laplacian: expected tables .* of T = ceil\(12 / R\) tiles, got \("):
+            ops.chebyshev(x, weight, laplacian._replace(tables=(vertex, *tables)))
+    with pytest.raises(ValueError, match=r"laplacian: expected tables .*, got \[\(72,\), \(2, 9, 8\)\]"):
+        ops.chebyshev(x, weight, laplacian._replace(tables=(vertex, slots)))
+    ops.chebyshev(x, weight, laplacian._replace(tables=(vertex, slots, halo)))
     with pytest.raises(ValueError, match=r"csr: expected a square torch.sparse_csr matrix"):
         ops.csr(torch.eye(3))
