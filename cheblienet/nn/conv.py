@@ -55,7 +55,7 @@ class ChebConv(nn.Module):
                 f"got {tuple(x.shape)}"
             )
         rows, col, values, tables = self.graph.laplacian_csr(x.device, _values_dtype(x.dtype))
-        return convolve(x.transpose(1, 2), self.weight, [rows, col, *tables], values, self.bias).transpose(1, 2)
+        return convolve(x, self.weight, [rows, col, *tables], values, self.bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         moved = super()._apply(fn, recurse)

@@ -40,11 +40,14 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
     _check_laplacian(laplacian, x)
     rows, col, values, tables = laplacian
     pattern = [part.contiguous() for part in (rows, col, *tables)]
-    return convolve(x, weight, pattern, values.contiguous(), bias)
+    return convolve(x.transpose(1, 2), weight, pattern, values.contiguous(), bias).transpose(1, 2)
 
 
 def convolve(x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor, bias: Tensor | None) -> Tensor:
-    """`chebyshev` with a Laplacian that is contiguous and fits x (B, V, Cin); `pattern` is [rows, col, *tables]."""
+    """`chebyshev` of a signal (B, Cin, V), as layers have it, with a Laplacian that is contiguous and fits it.
+
+    `pattern` is [rows, col, *tables]. Returns (B, Cout, V), vertex-major in memory; a signal that is so too is not copied.
+    """
     device, dtype = x.device, x.dtype
     _check_parameters(x, weight, bias, device)
     if torch.is_autocast_enabled(device.type):
@@ -54,22 +57,29 @@ def convolve(x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor, b
     for name, tensor in (("weight", weight), ("bias", bias)):
         if tensor is not None and tensor.dtype != dtype:
             raise TypeError(f"chebyshev: {name}: expected {dtype} as in x, got {tensor.dtype}")
-    x, weight = x.contiguous(), weight.contiguous()
+    weight = weight.contiguous()
     if bias is not None:
         bias = bias.contiguous()
-    if torch.compiler.is_compiling():
-        result: Tensor = _FORWARD(x, weight, pattern, values, bias)
-    elif torch._C._are_functorch_transforms_active() or torch._C._is_tracing():  # neither takes a list of tensors
-        result = torch.ops.cheblienet.chebyshev.default(x, weight, pattern[0], pattern[1], values, bias)
-    else:
-        result = _Chebyshev.apply(x, weight, pattern, values, bias)
+    compiling = torch.compiler.is_compiling()
+    if compiling or torch._C._are_functorch_transforms_active() or torch._C._is_tracing():
+        signal = x.transpose(1, 2).contiguous()
+        if compiling:
+            result: Tensor = _FORWARD(signal, weight, pattern, values, bias)
+        else:  # neither vmap nor a trace takes a list of tensors
+            result = torch.ops.cheblienet.chebyshev.default(signal, weight, pattern[0], pattern[1], values, bias)
+        return result.transpose(1, 2)
+    _, channels, vertices = x.shape
+    if x.stride() != (channels * vertices, 1, channels):
+        x = x.transpose(1, 2).contiguous().transpose(1, 2)
+    result = _Chebyshev.apply(x, weight, pattern, values, bias)
     return result
 
 
 class _Chebyshev(torch.autograd.Function):
-    """The gradients that `chebyshev_registry` has for compilers, for eager mode.
+    """The gradients that `chebyshev_registry` has for compilers, for eager mode, of a signal (B, C, V).
 
-    It takes a third of their time: the kernels in Python that the dispatcher would enter are left out.
+    It takes a third of their time: the kernels in Python that the dispatcher would enter are left out, and the nodes for
+    two transpositions.
     """
 
     @staticmethod
@@ -79,34 +89,37 @@ class _Chebyshev(torch.autograd.Function):
         ctx.save_for_backward(x, weight, values)
         ctx.pattern = pattern
         with torch._C._AutoDispatchBelowAutograd():
-            result: Tensor = _FORWARD(x, weight, pattern, values, bias)
-        return result
+            result: Tensor = _FORWARD(x.transpose(1, 2), weight, pattern, values, bias)
+            return result.transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, values = ctx.saved_tensors
-        need_x, need_weight, _, need_values, need_bias = ctx.needs_input_grad
-        arguments = (grad.contiguous(), x, weight, ctx.pattern, values, need_x, need_weight, need_bias, need_values)
         if torch.is_grad_enabled():
-            dx, dweight, dbias, dvalues = _BACKWARD(*arguments)
-        else:
-            with torch._C._AutoDispatchBelowAutograd():
-                dx, dweight, dbias, dvalues = _BACKWARD(*arguments)
-        return (
-            dx if need_x else None,
-            dweight if need_weight else None,
-            None,
-            dvalues if need_values else None,
-            dbias if need_bias else None,
-        )
+            return _gradients(ctx, grad)
+        with torch._C._AutoDispatchBelowAutograd():
+            return _gradients(ctx, grad)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, values = ctx.saved_tensors
+    need_x, need_weight, _, need_values, need_bias = ctx.needs_input_grad
+    grad, x, needs = grad.transpose(1, 2).contiguous(), x.transpose(1, 2), (need_x, need_weight, need_bias, need_values)
+    dx, dweight, dbias, dvalues = _BACKWARD(grad, x, weight, ctx.pattern, values, *needs)
+    return (
+        dx.transpose(1, 2) if need_x else None,
+        dweight if need_weight else None,
+        None,
+        dvalues if need_values else None,
+        dbias if need_bias else None,
+    )
 
 
 def _check_parameters(x: Tensor, weight: Tensor, bias: Tensor | None, device: torch.device) -> None:
     check_tensor("chebyshev: weight", weight, "(R, Cin, Cout)", 3)
     check_floating("chebyshev: x", x)
     orders, cin, cout = weight.shape
-    if cin != x.shape[2]:
-        raise ValueError(f"chebyshev: weight: expected Cin = {x.shape[2]} as in x, got shape {tuple(weight.shape)}")
+    if cin != x.shape[1]:
+        raise ValueError(f"chebyshev: weight: expected Cin = {x.shape[1]} as in x, got shape {tuple(weight.shape)}")
     if orders < 1 or cin < 1 or cout < 1:
         raise ValueError(f"chebyshev: weight: expected R, Cin, Cout of at least 1, got shape {tuple(weight.shape)}")
     check_device("chebyshev: weight", weight, device)
