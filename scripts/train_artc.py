@@ -27,6 +27,7 @@ from cheblienet.graphs import GEGraph, S2GEGraph, SO3GEGraph
 from cheblienet.groups.icosphere import icosphere_level
 from cheblienet.nn import SO3GEUChebNet, capacity
 from cheblienet.train import Report, Task, fit, segmentation_metrics
+from cheblienet.train.optimizer import adam
 from cheblienet.train.options import add_arguments, add_training_arguments, experiments, processes
 from cheblienet.train.pictures import can_draw, draw_globe
 from cheblienet.train.summary import exit_status, plain_errors, summarise
@@ -97,11 +98,11 @@ def mean_loss(weights: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
     """The negative log-likelihood, each vertex times the weight of its class, averaged over samples and vertices.
 
     Divided by the number of vertices and not by the sum of their weights, losses of parts of a batch average to the
-    loss of the batch.
+    loss of the batch. The weights have to be on the losses' device: to bring them there, a step would wait.
     """
     if weights is None:
         return nll_loss
-    return lambda output, labels: nll_loss(output, labels, weights.to(output.device), reduction="none").mean()
+    return lambda output, labels: nll_loss(output, labels, weights, reduction="none").mean()
 
 
 def prepare_batch(nalpha: int) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> list[Report]:
         train, test = datasets(args)
         graphs = sphere_graphs(icosphere_level(train.num_vertices), args.anisotropic, config, args.path_to_graph)
         train, test = (_subset(dataset, args.subset, args.seed) for dataset in (train, test))
-        loss = mean_loss(class_weights(train, args.workers) if args.weighted else None)
+        loss = mean_loss(class_weights(train, args.workers).to(runs[0].device) if args.weighted else None)
         prepare = prepare_batch(config["nalpha"])
         for options in runs:
             torch.manual_seed(options.seed)
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> list[Report]:
             ).to(options.device)
             task = Task(
                 model=model,
-                optimizer=torch.optim.Adam(model.parameters(), lr=args.lr),
+                optimizer=adam(model.parameters(), args.lr),
                 loss=loss,
                 prepare_batch=prepare,
                 train_set=train,

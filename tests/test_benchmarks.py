@@ -12,7 +12,8 @@ from cheblienet.groups import SE2
 from cheblienet.nn import ChebConv, WideResSE2GEChebNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import baselines, growth, measure
+from benchmarks import baselines, graphs, growth, measure
+from benchmarks.cuda import construction
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,10 @@ def test_growth_is_fitted_by_family(tmp_path):
     growth.draw(rows, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 10_000
     assert growth.families(rows[:1]) == {}
+
+
+def test_construction_is_predicted_from_its_counts():
+    small, large = (construction.count(graphs.se2, n) for n in (8, 24))
+    assert small.moved < large.moved
+    assert small.waits == large.waits
+    assert 1.0 < construction.predicted(small, 1.0) < construction.predicted(large, 1.0) < 1.002

@@ -106,6 +106,12 @@ def step_launches(vertices: int, samples: int, channels: int, pack: int) -> list
     return [tuple(out[3 * i : 3 * i + 3]) for i in range(function(vertices, samples, channels, pack, out))]
 
 
+def fastest(times: list[list[float]]) -> str:
+    """What is chosen among "rows", "tiles" and "orders" by the times of eight runs of each."""
+    flat = [time for runs in times for time in runs]
+    return ("rows", "tiles", "orders")[_library().cheblienet_fastest((ctypes.c_float * len(flat))(*flat))]
+
+
 def chebyshev(
     sim: Simulator,
     x: Tensor,
@@ -113,7 +119,7 @@ def chebyshev(
     pattern: list[Tensor],
     values: Tensor,
     bias: Tensor | None,
-    device: Device = Device(),  # noqa: B008  (it is frozen)
+    device: Device = Device(),
 ) -> Tensor:
     """The overload `chebyshev.pattern`."""
     _library()
@@ -129,7 +135,7 @@ def chebyshev_backward(
     pattern: list[Tensor],
     values: Tensor,
     *needs: bool,
-    device: Device = Device(),  # noqa: B008  (it is frozen)
+    device: Device = Device(),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The overload `chebyshev_backward.pattern`."""
     _library()

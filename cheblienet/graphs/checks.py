@@ -1,10 +1,11 @@
-"""Checks of edges that a caller gives."""
+"""Checks of what a caller gives for a graph."""
 
 import torch
 from torch import Tensor
 
-from .._checks import check_tensor
-from .edges import reverse_edges
+from .._checks import check_choice, check_integer, check_sigmas, check_tensor
+from ..groups import Group
+from .edges import KERNELS, reverse_edges
 
 
 def checked_index(name: str, edge_index: object) -> Tensor:
@@ -48,6 +49,20 @@ def checked_values(name: str, values: object, index: Tensor, order: Tensor, reve
         if bad.any():
             raise ValueError(f"{name}: expected {expected}, got {float(values[bad][0])} at edge {_first(index, bad)}")
     return values
+
+
+def checked_parameters(
+    name: str, group: Group, num_vertices: int, sigmas: object, K: object, kernel: object
+) -> tuple[tuple[float, float, float], int, str]:
+    """The metric, the number of neighbours and the kernel of a graph of so many elements."""
+    metric = check_sigmas(f"{name}: sigmas", sigmas)
+    if group.name == "s2" and metric[0] != metric[1]:
+        raise ValueError(
+            f"{name}: sigmas: expected sigma_1 = sigma_2, got {metric}: the sphere has no invariant direction field, "
+            "so an anisotropic metric on it is neither symmetric nor invariant; SO3GEGraph is the anisotropic graph"
+        )
+    K = check_integer(f"{name}: K", K, 1, num_vertices - 1)
+    return metric, K, check_choice(f"{name}: kernel", kernel, KERNELS)
 
 
 def _first(edge_index: Tensor, where: Tensor) -> tuple[int, int]:

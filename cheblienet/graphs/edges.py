@@ -18,8 +18,9 @@ from ..ops.reference import SHELL_TOLERANCE
 
 # Far above the rounding of a distance, about 1e-15, and far below the difference of two that are not the same.
 _SNAP_TOLERANCE = 1e-9
-# So many edges are worked on at a time. Ctrl-C waits for the framework's operators to end, and their results beyond 32 MiB
-# are made of fresh memory, which costs several times the arithmetic.
+# So many edges are worked on at a time on the CPU. Ctrl-C waits for the framework's operators to end, and their results
+# beyond 32 MiB are made of fresh memory, which costs several times the arithmetic. On a GPU every piece would be launched,
+# and some waited for.
 _PIECE = 2**21
 
 # Weight of an edge as a function of its squared distance in units of the kernel width, which it overwrites.
@@ -42,6 +43,13 @@ class Edges(NamedTuple):
     edge_sqdist: Tensor
     edge_weight: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        return self.edge_index.device
+
+    def to(self, device: torch.device) -> "Edges":
+        return Edges(*(tensor.to(device) for tensor in self))
+
 
 def neighbor_edges(
     group: Group,
@@ -52,14 +60,11 @@ def neighbor_edges(
     centroid: int | None,
     progress: bool = False,
 ) -> Edges:
-    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights.
-
-    They are found on the device of the elements, and returned on the CPU.
-    """
+    """The edges between nearest neighbours among `elements` (V, d) float64, with their weights, on their device."""
     neighbors = ops.nearest_neighbors(elements, sigmas, K, group, progress=progress)
     index, sqdist = mutual_edges(*neighbors, centroid, progress)
     snap_(sqdist)
-    return Edges(index.cpu(), sqdist.float().cpu(), edge_weights(sqdist, kernel).cpu())
+    return Edges(index, sqdist.float(), edge_weights(sqdist, kernel))
 
 
 def mutual_edges(index: Tensor, sqdist: Tensor, centroid: int | None, progress: bool = False) -> tuple[Tensor, Tensor]:
@@ -89,7 +94,7 @@ def snap_(sqdist: Tensor) -> Tensor:
     if 8 * len(known) < len(sample):
         return _snap_few_(sqdist, known)
     pieces: Iterable[slice | Tensor] = [slice(None)]
-    if len(sqdist) > _PIECE:
+    if _piece_of(sqdist) < len(sqdist):
         pivots = sample[_PIECE // 64 :: _PIECE // 64].contiguous()
         piece = torch.bucketize(sqdist, pivots, out_int32=True)
         pieces = ((piece == number).nonzero()[:, 0] for number in range(len(pivots) + 1))
@@ -108,10 +113,10 @@ def _snap_few_(sqdist: Tensor, known: Tensor) -> Tensor:
 
     `known` are values of a sample, in ascending order; there may be more.
     """
-    missing = (piece[_floor(piece, known) != piece] for piece in sqdist.split(_PIECE))
+    missing = (piece[_floor(piece, known) != piece] for (piece,) in in_pieces(sqdist))
     ranked = torch.unique(torch.cat([known, *missing]))
     smallest = ranked[_first_of_groups(ranked, ranked.new_tensor([-1.0]))]
-    for piece in sqdist.split(_PIECE):
+    for (piece,) in in_pieces(sqdist):
         piece.copy_(_floor(piece, smallest))
     return sqdist
 
@@ -144,7 +149,11 @@ def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:
 
 def in_pieces(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """Views of tensors (E,), a piece at a time."""
-    return zip(*(tensor.split(_PIECE) for tensor in tensors), strict=True)
+    return zip(*(tensor.split(_piece_of(tensor)) for tensor in tensors), strict=True)
+
+
+def _piece_of(tensor: Tensor) -> int:
+    return _PIECE if tensor.device.type == "cpu" else max(len(tensor), 1)
 
 
 def reverse_edges(edge_index: Tensor, num_vertices: int) -> Tensor:

@@ -10,18 +10,19 @@ from torch import Tensor
 
 from .. import ops
 from .._checks import check_integer
-from ..ops.csr import csr_from_rows
+from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
 from .edges import Edges, reverse_edges
-from .laplacian import degrees, laplacian_rows, row_pointers
+from .held import Held, full_device
+from .laplacian import degrees, laplacian_rows
 
 
 class Graph:
     """An undirected graph with non-negative edge weights, from edges of one's own.
 
-    The graph lives on the CPU; its Laplacian is made for any device and kept, one copy per device and dtype. Tensors
-    that a graph returns are its own: do not write into them.
+    Its attributes are tensors on the CPU; its Laplacian is made for any device and kept, one copy per device and dtype.
+    Tensors that a graph returns are its own: do not write into them.
 
     Args:
         edge_index: (2, E) integers, source and target of every edge, each edge in both directions, in any order.
@@ -37,6 +38,7 @@ class Graph:
 
     vertex_attributes: tuple[str, ...] = ()
     _lambda_max: float | str = 2.0
+    _stays = True  # whether its edges are there for more than a step
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class Graph:
             weight = checked_values(f"{name}: edge_weight", edge_weight, index, order, reverse)
         if edge_sqdist is not None:
             sqdist = checked_values(f"{name}: edge_sqdist", edge_sqdist, index, order, reverse)
-        self._set_edges(Edges(index, sqdist, weight), num_vertices)
+        self._set_edges(Held(Edges(index, sqdist, weight)), num_vertices)
 
     @staticmethod
     def from_sparse(matrix: Any) -> "Graph":
@@ -79,11 +81,10 @@ class Graph:
         stored = entries.values() != 0
         return Graph(entries.indices()[:, stored], entries.values()[stored], matrix.shape[0])
 
-    def _set_edges(self, edges: Edges, num_vertices: int) -> None:
+    def _set_edges(self, edges: Held[Edges], num_vertices: int) -> None:
         """The one place where edges change, and all that was computed from the former ones is dropped."""
         self._edges = edges
         self._num_vertices = num_vertices
-        self._rowptr = row_pointers(edges.edge_index[0], num_vertices)
         self._forget()
 
     def _forget(self) -> None:
@@ -103,7 +104,7 @@ class Graph:
     @property
     def num_edges(self) -> int:
         """The number of directed edges, twice that of undirected ones."""
-        return self._edges.edge_index.shape[1]
+        return self._edges.made.edge_index.shape[1]
 
     @property
     def vertex_index(self) -> Tensor:
@@ -113,42 +114,42 @@ class Graph:
     @property
     def edge_index(self) -> Tensor:
         """(2, E) int64, source and target of every edge, sorted by (source, target)."""
-        return self._edges.edge_index
+        return self._edges.on_cpu.edge_index
 
     @property
     def edge_sqdist(self) -> Tensor:
         """(E,) float32, squared distances."""
-        return self._edges.edge_sqdist
+        return self._edges.on_cpu.edge_sqdist
 
     @property
     def edge_weight(self) -> Tensor:
         """(E,) float32."""
-        return self._edges.edge_weight
+        return self._edges.on_cpu.edge_weight
 
     def neighborhood(self, vertex_index: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The neighbours of a vertex, ascending, and the weights and squared distances of the edges to them."""
         vertex = vertex_index.item() if isinstance(vertex_index, Tensor) else vertex_index
         vertex = check_integer("neighborhood: vertex_index", vertex, 0, self._num_vertices - 1)
-        row = slice(int(self._rowptr[vertex]), int(self._rowptr[vertex + 1]))
-        return self._edges.edge_index[1, row], self._edges.edge_weight[row], self._edges.edge_sqdist[row]
+        index, sqdist, weight = self._edges.on_cpu
+        row = slice(*torch.searchsorted(index[0], torch.tensor([vertex, vertex + 1])).tolist())
+        return index[1, row], weight[row], sqdist[row]
 
     @property
     def is_connected(self) -> bool:
         """Whether edges of positive weight join every two vertices."""
-        weighted = self._edges.edge_weight > 0
-        source, target = self._edges.edge_index[:, weighted].numpy()
-        shape = (self._num_vertices, self._num_vertices)
-        matrix = scipy.sparse.coo_array((self._edges.edge_weight[weighted].numpy(), (source, target)), shape=shape)
+        weighted = self.edge_weight > 0
+        index, weight = self.edge_index[:, weighted].numpy(), self.edge_weight[weighted].numpy()
+        matrix = scipy.sparse.coo_array((weight, tuple(index)), shape=(self._num_vertices, self._num_vertices))
         return bool(connected_components(matrix, directed=False, return_labels=False) == 1)
 
     @property
     def is_undirected(self) -> bool:
         """Whether every edge exists in both directions with one weight."""
         try:
-            reverse = reverse_edges(self._edges.edge_index, self._num_vertices)
+            reverse = reverse_edges(self.edge_index, self._num_vertices)
         except ValueError:
             return False
-        return torch.equal(self._edges.edge_weight[reverse], self._edges.edge_weight)
+        return torch.equal(self.edge_weight[reverse], self.edge_weight)
 
     @property
     def lambda_max(self) -> float:
@@ -195,7 +196,7 @@ class Graph:
         """
         if not dtype.is_floating_point:
             raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
-        key = (bool(rescale), _device(device), dtype)
+        key = (bool(rescale), full_device(device), dtype)
         if key not in self._laplacians:
             rowptr, col, values = self._laplacian_rows(rescale, device)
             shape = (self._num_vertices, self._num_vertices)
@@ -204,16 +205,21 @@ class Graph:
             )
         return self._laplacians[key]
 
-    def laplacian_csr(self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32) -> ops.Csr:
-        """The rescaled Laplacian as the operators take it; one copy per device and dtype."""
-        kept = self._csrs.get((device, dtype))  # type: ignore[arg-type]  # a layer asks by the full name at every call
-        if kept is not None:
-            return kept
-        key = (_device(device), dtype)
+    def laplacian_csr(
+        self, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32, *, tiles: bool = False
+    ) -> ops.Csr:
+        """The rescaled Laplacian as the operators take it; one copy per device and dtype.
+
+        On a GPU, `tiles` adds the tables by which it convolves faster, as layers ask for: about a second of the CPU for a
+        million vertices, once. A sub-graph that is drawn anew at every step goes without.
+        """
+        key = (full_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
             order, for_gpu = self._row_order(key[0]), key[0].type == "cuda"
             self._csrs[key] = csr_from_rows(rowptr, col, values.to(dtype), order, for_gpu=for_gpu)
+        if tiles and self._stays and len(self._csrs[key].tables) == 1:
+            self._csrs[key] = with_tiles(self._csrs[key])
         return self._csrs[key]
 
     def get_eigen_space(self, norm: bool = False, k: int | None = None) -> tuple[Tensor, Tensor]:
@@ -277,7 +283,7 @@ class Graph:
         signals = x.reshape(-1, self._num_vertices)
         y = spectral.apply_polynomial(coefficients, laplacian, signals.T).T
         # The zero row of an isolated vertex stands for the eigenvalue 0, not for the middle of the spectrum.
-        isolated = (degrees(self._edges, self._num_vertices) == 0).to(x.device)
+        isolated = (degrees(self._edges.made, self._num_vertices) == 0).to(x.device)
         at_zero = torch.as_tensor(kernel(torch.zeros(1, dtype=torch.float64))).to(x)
         return torch.where(isolated, at_zero * signals, y).reshape(x.shape)
 
@@ -294,14 +300,5 @@ class Graph:
     def _laplacian_rows(self, rescale: bool, device: torch.device | str | None) -> tuple[Tensor, Tensor, Tensor]:
         """Assembled where they are used."""
         scale = 2 / self.lambda_max if rescale else 1.0
-        device = _device(device)
-        edges, rowptr = Edges(*(tensor.to(device) for tensor in self._edges)), self._rowptr.to(device)
-        return laplacian_rows(edges, rowptr, scale, scale - 1 if rescale else 1.0)
-
-
-def _device(device: torch.device | str | None) -> torch.device:
-    """The device by its full name: "cuda" and "cuda:0" are one place and share one copy."""
-    device = torch.device("cpu" if device is None else device)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+        edges = self._edges.on(full_device(device))
+        return laplacian_rows(edges, self._num_vertices, scale, scale - 1 if rescale else 1.0)

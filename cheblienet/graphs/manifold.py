@@ -4,15 +4,17 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_floating, check_integer, check_sigmas, check_tensor
+from .._checks import check_choice, check_floating, check_integer, check_tensor
 from ..groups import R2, S2, SE2, SO3, Group
-from .edges import KERNELS, Edges, neighbor_edges
+from .checks import checked_parameters
+from .edges import Edges, neighbor_edges
 from .graph import Graph
+from .held import Held
 from .order import spatial_order
 from .store import content_key, load_or_build
 
@@ -25,7 +27,6 @@ class GEGraph(Graph):
 
     Attributes:
         group: the group, an instance of `cheblienet.groups.Group`; `manifold` is its name.
-        elements: (V, d) float64, the coordinates of the group.
         sigmas, K, kernel: the metric, the number of neighbours, the name of the weights' kernel.
         size: the sampling's shape, the number of orientations last; (V, 1) for elements of one's own.
         centroid_vertex: the vertex whose reach bounds the length of all edges, or None.
@@ -43,14 +44,25 @@ class GEGraph(Graph):
         size: tuple[int, ...],
         centroid: int | None,
     ) -> None:
-        self.group, self.elements = group, elements
+        self.group, self._elements = group, Held(elements)
         self.sigmas, self.K, self.kernel = sigmas, K, kernel
         self.size, self.centroid_vertex = size, centroid
         self.manifold = group.name
         self.vertex_attributes = tuple(f"vertex_{coordinate}" for coordinate in group.coordinates)
-        for attribute, values in zip(self.vertex_attributes, elements.float().unbind(-1), strict=True):
-            setattr(self, attribute, values.clone())
-        self._set_edges(edges, len(elements))
+        self._order: Tensor | None = None
+        self._set_edges(Held(edges), len(elements))
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Coordinates are made at the first request, as elements on a GPU come from there.
+        if name not in self.vertex_attributes:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__[name] = self.elements[:, self.vertex_attributes.index(name)].float()
+        return self.__dict__[name]
+
+    @property
+    def elements(self) -> Tensor:
+        """(V, d) float64, the coordinates of the group."""
+        return self._elements.on_cpu
 
     @staticmethod
     def from_elements(
@@ -69,7 +81,7 @@ class GEGraph(Graph):
         Args:
             group: one of `cheblienet.groups.GROUPS`.
             elements: (V, d) floating point, the coordinates of the group (angles in radians). The edges are found on
-                their device if that is a GPU; the graph lives on the CPU, as any other.
+                their device if that is a GPU, and stay there until an attribute is read, which is on the CPU.
             sigmas: the three positive coefficients of the metric.
             K: the largest number of neighbours of a vertex, 1 <= K < V.
             kernel: "gaussian", "laplace", "cauchy" or "rectangular".
@@ -83,8 +95,8 @@ class GEGraph(Graph):
         if not isinstance(group, Group):
             raise TypeError(f"{name}: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
         elements = check_floating(f"{name}: elements", check_tensor(f"{name}: elements", elements, "(V, d)", 2))
-        elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64)
-        metric, K, kernel = _checked_parameters(name, group, len(elements), sigmas, K, kernel)
+        elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64, copy=True)
+        metric, K, kernel = checked_parameters(name, group, len(elements), sigmas, K, kernel)
         if centroid is not None:
             centroid = check_integer(f"{name}: centroid", centroid, 0, len(elements) - 1)
         full_size = (len(elements), 1)
@@ -95,7 +107,7 @@ class GEGraph(Graph):
                     f"{name}: size: expected numbers whose product is V = {len(elements)}, got {full_size}"
                 )
         edges = neighbor_edges(group, elements, metric, K, kernel, centroid, progress)
-        return GEGraph(group, elements.cpu(), edges, metric, K, kernel, full_size, centroid)
+        return GEGraph(group, elements, edges, metric, K, kernel, full_size, centroid)
 
     @property
     def group_element(self) -> tuple[Tensor, ...]:
@@ -135,12 +147,18 @@ class GEGraph(Graph):
             return x, y, z
         return {"x": x, "y": y, "z": z}[check_choice("cartesian_pos: axis", axis, ("x", "y", "z"))]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_order": None}
+
     def _row_order(self, device: torch.device) -> Tensor | None:
-        # On the CPU, rows in their own order are not copied to their place.
-        return self._spatial_order(device) if device.type == "cuda" else None
+        if device.type != "cuda":  # on the CPU, rows in their own order are not copied to their place
+            return None
+        if self._order is None or self._order.device != device:
+            self._order = self._spatial_order(device)
+        return self._order
 
     def _spatial_order(self, device: torch.device) -> Tensor:
-        return spatial_order(self.group, self.elements.to(device))
+        return spatial_order(self.group, self._elements.on(device))
 
 
 class _SampledGraph(GEGraph):
@@ -161,10 +179,10 @@ class _SampledGraph(GEGraph):
         progress: bool = False,
     ) -> None:
         group, full_size = self._group, self._checked_size(size)
-        elements = group.uniform_sampling(*full_size[: len(self._axes)])
-        metric, K, kernel = _checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
+        elements = group.uniform_sampling(*full_size[: len(self._axes)], device=device)
+        metric, K, kernel = checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
         centroid = _centroid(full_size)
-        build = partial(neighbor_edges, group, elements.to(device), metric, K, kernel, centroid, progress)
+        build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid, progress)
         if path_to_graph is None:
             edges = build()
         else:
@@ -173,7 +191,7 @@ class _SampledGraph(GEGraph):
         super().__init__(group, elements, edges, metric, K, kernel, full_size, centroid)
 
     def _spatial_order(self, device: torch.device) -> Tensor:
-        return spatial_order(self.group, self.elements.to(device), self.size)
+        return spatial_order(self.group, self._elements.on(device), self.size)
 
     def _checked_size(self, size: object) -> tuple[int, ...]:
         """`size` with the number of orientations last, which is 1 on R2 and S2, where callers may give any or none."""
@@ -195,7 +213,7 @@ class R2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -217,7 +235,7 @@ class SE2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -239,7 +257,7 @@ class S2GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -261,7 +279,7 @@ class SO3GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
-        device: where to find the edges; None for the CPU. The graph lives on the CPU in any case.
+        device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
     Raises:
@@ -280,16 +298,3 @@ def _centroid(size: tuple[int, ...]) -> int:
         return 0
     nx, ny, ntheta = size
     return nx // 2 + ny // 2 * nx + ntheta // 2 * nx * ny
-
-
-def _checked_parameters(
-    name: str, group: Group, num_vertices: int, sigmas: object, K: object, kernel: object
-) -> tuple[tuple[float, float, float], int, str]:
-    metric = check_sigmas(f"{name}: sigmas", sigmas)
-    if group.name == "s2" and metric[0] != metric[1]:
-        raise ValueError(
-            f"{name}: sigmas: expected sigma_1 = sigma_2, got {metric}: the sphere has no invariant direction field, "
-            "so an anisotropic metric on it is neither symmetric nor invariant; SO3GEGraph is the anisotropic graph"
-        )
-    K = check_integer(f"{name}: K", K, 1, num_vertices - 1)
-    return metric, K, check_choice(f"{name}: kernel", kernel, KERNELS)

@@ -5,8 +5,6 @@ from torch import Tensor
 
 from ..groups import Group
 
-_ORIENTATION = {"se2": 2, "so3": 0}  # where it stands among the coordinates
-
 
 def spatial_order(group: Group, elements: Tensor, size: tuple[int, ...] | None = None) -> Tensor:
     """The vertices along a Hilbert curve through their places in the plane or on the sphere, those of a place together.
@@ -26,7 +24,8 @@ def spatial_order(group: Group, elements: Tensor, size: tuple[int, ...] | None =
     if size is None:
         order = torch.arange(len(elements), device=device)
         if group.has_orientation:
-            order = torch.argsort(elements[:, _ORIENTATION[group.name]], stable=True)
+            angle = "theta" if "theta" in group.coordinates else "alpha"
+            order = torch.argsort(elements[:, group.coordinates.index(angle)], stable=True)
         return order[torch.argsort(_codes(group, elements)[order], stable=True)]
     places = len(elements) // size[-1]
     if len(size) == 3:  # whole numbers, which nothing rounds
@@ -40,12 +39,16 @@ def spatial_order(group: Group, elements: Tensor, size: tuple[int, ...] | None =
 
 def _codes(group: Group, elements: Tensor) -> Tensor:
     """(V,) int64: the `hilbert_code` of the places, in cells several times smaller than places are apart."""
-    place = group.matrix(elements)[..., 2]  # (x, y, 1) in the plane, a point of the sphere otherwise
-    place = place[:, :2] if group.name in ("r2", "se2") else place
-    bits = len(place).bit_length() // 2 + 3
-    place = place - place.amin(0)
-    scale = (2**bits - 1) / place.max().clamp(min=torch.finfo(place.dtype).tiny)
-    return hilbert_code((place * scale).long().T, bits)
+    coordinate = dict(zip(group.coordinates, elements.unbind(-1), strict=True))
+    if "beta" in coordinate:
+        beta, gamma = coordinate["beta"], coordinate["gamma"]
+        place = torch.stack([beta.sin() * gamma.cos(), beta.sin() * gamma.sin(), beta.cos()])
+    else:
+        place = torch.stack([coordinate["x"], coordinate["y"]])
+    bits = len(elements).bit_length() // 2 + 3
+    place = place - place.amin(1, keepdim=True)
+    scale = (2**bits - 1) / place.max().clamp(min=1e-300)
+    return hilbert_code((place * scale).long(), bits)
 
 
 def hilbert_code(cell: Tensor, bits: int) -> Tensor:

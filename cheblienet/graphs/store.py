@@ -122,5 +122,5 @@ def save(folder: str | os.PathLike[str], key: str, edges: Edges) -> Path:
     path = cache_file(folder, key)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        np.savez(file, key=np.array(key), **{name: tensor.numpy() for name, tensor in edges._asdict().items()})
+        np.savez(file, key=np.array(key), **{name: tensor.cpu().numpy() for name, tensor in edges._asdict().items()})
     return path

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .edges import Edges, reverse_edges
 from .graph import Graph
+from .held import Held
 from .manifold import GEGraph
 
 
@@ -45,7 +46,10 @@ class RandomSubGraph(Graph):
         """Restores the parent's vertices and edges. Arguments, such as an event handler gets, are ignored."""
         parent = self.graph
         self._set_vertices(parent.vertex_index)
-        self._set_edges(Edges(parent.edge_index, parent.edge_sqdist, parent.edge_weight), parent.num_vertices)
+        self._set_edges(parent._edges, parent.num_vertices)
+        self._stays = parent._stays
+        if self._lambda_max == parent._lambda_max:  # the same results: one copy serves both
+            self._laplacians, self._csrs, self._eigen_spaces = parent._laplacians, parent._csrs, parent._eigen_spaces
 
     def edges_sampling(self, rate: float) -> None:
         """Keeps ceil(rate E / 2) of the E / 2 undirected edges, drawn without replacement in proportion to weight.
@@ -61,7 +65,8 @@ class RandomSubGraph(Graph):
         kept = pair[arrival.topk(count, largest=False, sorted=False).indices]
         mask = torch.zeros(self.num_edges, dtype=torch.bool)
         mask[kept] = mask[reverse_edges(index, self.num_vertices)[kept]] = True
-        self._set_edges(Edges(index[:, mask], self.edge_sqdist[mask], weight[mask]), self.num_vertices)
+        self._stays = False
+        self._set_edges(Held(Edges(index[:, mask], self.edge_sqdist[mask], weight[mask])), self.num_vertices)
 
     def vertices_sampling(self, rate: float) -> None:
         """Keeps floor(rate V) vertices, drawn uniformly, and the edges between them. Pooling layers do not follow.
@@ -78,12 +83,21 @@ class RandomSubGraph(Graph):
         index = renumbered[self.edge_index]
         mask = (index >= 0).all(0)
         self._set_vertices(self.sub_vertex_index[vertices])
-        self._set_edges(Edges(index[:, mask], self.edge_sqdist[mask], self.edge_weight[mask]), count)
+        self._stays = False
+        self._set_edges(Held(Edges(index[:, mask], self.edge_sqdist[mask], self.edge_weight[mask])), count)
 
     def _set_vertices(self, sub_vertex_index: Tensor) -> None:
         self.sub_vertex_index = sub_vertex_index
         for attribute in self.vertex_attributes:
             setattr(self, attribute, getattr(self.graph, attribute)[sub_vertex_index])
+
+    def _row_order(self, device: torch.device) -> Tensor | None:
+        # The parent of a parent is fixed, but a parent that is itself drawn anew has other vertices by now.
+        order = None if isinstance(self.graph, RandomSubGraph) else self.graph._row_order(device)
+        if order is None:
+            return None
+        rank = torch.argsort(order)[self.sub_vertex_index.to(device)]
+        return torch.argsort(rank)
 
     def cartesian_pos(self, axis: str | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """The parent's positions of the vertices: all three axes, or the one named "x", "y" or "z"."""

@@ -26,8 +26,11 @@ class Group(ABC):
     has_orientation: ClassVar[bool] = False
 
     @abstractmethod
-    def uniform_sampling(self, *size: int) -> Tensor:
-        """The regular sampling of the given size, (V, d) float64, in vertex order."""
+    def uniform_sampling(self, *size: int, device: torch.device | str | None = None) -> Tensor:
+        """The regular sampling of the given size, (V, d) float64, in vertex order.
+
+        `device` tells where to; None for the CPU. The elements have the same bits everywhere.
+        """
 
     @abstractmethod
     def _matrix(self, element: Tensor) -> Tensor: ...

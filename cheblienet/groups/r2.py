@@ -12,11 +12,12 @@ class R2Group(Group):
     name = "r2"
     coordinates = ("x", "y")
 
-    def uniform_sampling(self, *size: int) -> Tensor:
+    def uniform_sampling(self, *size: int, device: torch.device | str | None = None) -> Tensor:
         """The grid of nx x ny points (i / nx, j / ny) in the unit square; vertex i + nx j."""
         nx, ny = self._check_size(size, nx=2, ny=2)
-        x = torch.arange(nx, dtype=torch.float64) / nx
-        y = torch.arange(ny, dtype=torch.float64) / ny
+        # A GPU divides by a number with other roundings, so quotients come from the CPU.
+        x = (torch.arange(nx, dtype=torch.float64) / nx).to(device)
+        y = (torch.arange(ny, dtype=torch.float64) / ny).to(device)
         return torch.stack([x.repeat(ny), y.repeat_interleave(nx)], -1)
 
     def _matrix(self, element: Tensor) -> Tensor:

@@ -18,11 +18,11 @@ class S2Group(Group):
     name = "s2"
     coordinates = ("beta", "gamma")
 
-    def uniform_sampling(self, *size: int) -> Tensor:
+    def uniform_sampling(self, *size: int, device: torch.device | str | None = None) -> Tensor:
         """The icosphere of the given number of vertices, 10 4^level + 2, in the published order."""
         (num_vertices,) = self._check_size(size, num_vertices=1)
         x, y, z = icosphere.icosphere(icosphere.icosphere_level(num_vertices))[0].unbind(-1)
-        return torch.stack([torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)], -1)
+        return torch.stack([torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)], -1).to(device)
 
     def _matrix(self, element: Tensor) -> Tensor:
         beta, gamma = element.unbind(-1)

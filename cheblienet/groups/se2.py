@@ -21,11 +21,11 @@ class SE2Group(Group):
     coordinates = ("x", "y", "theta")
     has_orientation = True
 
-    def uniform_sampling(self, *size: int) -> Tensor:
+    def uniform_sampling(self, *size: int, device: torch.device | str | None = None) -> Tensor:
         """nx x ny points of the unit square with ntheta orientations -pi/2 + k pi / ntheta; vertex i + nx j + nx ny k."""
         nx, ny, ntheta = self._check_size(size, nx=2, ny=2, ntheta=2)
-        plane = R2Group().uniform_sampling(nx, ny)
-        theta = -math.pi / 2 + math.pi * torch.arange(ntheta, dtype=torch.float64) / ntheta
+        plane = R2Group().uniform_sampling(nx, ny, device=device)
+        theta = (-math.pi / 2 + math.pi * torch.arange(ntheta, dtype=torch.float64) / ntheta).to(device)
         return torch.cat([plane.repeat(ntheta, 1), theta.repeat_interleave(len(plane))[:, None]], -1)
 
     def _matrix(self, element: Tensor) -> Tensor:

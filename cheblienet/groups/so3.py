@@ -21,18 +21,18 @@ class SO3Group(Group):
     coordinates = ("alpha", "beta", "gamma")
     has_orientation = True
 
-    def uniform_sampling(self, *size: int) -> Tensor:
+    def uniform_sampling(self, *size: int, device: torch.device | str | None = None) -> Tensor:
         """An icosphere with nalpha orientations -pi/2 + k pi / nalpha; vertex i + num_vertices k.
 
         `size` is (num_vertices, nalpha), with 10 4^level + 2 vertices on the sphere.
         """
         num_vertices, nalpha = self._check_size(size, num_vertices=1, nalpha=2)
-        return self.with_orientations(S2Group().uniform_sampling(num_vertices), nalpha)
+        return self.with_orientations(S2Group().uniform_sampling(num_vertices, device=device), nalpha)
 
     @staticmethod
     def with_orientations(sphere: Tensor, nalpha: int) -> Tensor:
         """Points (beta, gamma), (n, 2), with nalpha orientations -pi/2 + k pi / nalpha each; element i + n k."""
-        alpha = -math.pi / 2 + math.pi * torch.arange(nalpha, dtype=torch.float64) / nalpha
+        alpha = (-math.pi / 2 + math.pi * torch.arange(nalpha, dtype=torch.float64) / nalpha).to(sphere.device)
         return torch.cat([alpha.repeat_interleave(len(sphere))[:, None], sphere.repeat(nalpha, 1)], -1)
 
     def _matrix(self, element: Tensor) -> Tensor:

@@ -49,25 +49,27 @@ def csr_from_rows(
     breadth-first order of the pattern, in which neighbours are near whatever the numbers of the vertices: what one row reads
     is in cache for the next. It is found on the CPU.
 
-    `for_gpu` adds what a GPU's kernels read beside: the vertices of columns and, where an order is given, tables of tiles,
-    which are also made on the CPU; rows of a tile are then in ascending order of their vertices.
+    `for_gpu` adds the vertices of columns to the tables, which all kernels of a GPU read, and puts the rows of each tile in
+    ascending order of their vertices; see `tiles`.
 
     Raises ValueError for 2^31 entries or more.
     """
-    num_vertices, tiled = len(rowptr) - 1, order is not None
+    num_vertices = len(rowptr) - 1
     if len(col) >= 2**31:
         raise ValueError(f"csr: expected less than 2^31 entries, got {len(col)}")
     if order is None and num_vertices > _IN_CACHE:
         order = breadth_first(rowptr, col).to(col.device)
     elif order is None:
         order = torch.arange(num_vertices, device=col.device)
-    elif for_gpu:
+    if for_gpu:
         order = tiles.in_tiles(order)
     rows, column, entry = torch.ops.cheblienet.order_rows(rowptr, col, order)
-    tables: tuple[Tensor, ...] = ()
-    if for_gpu:
-        tables = (rows[:, 0][column], *(tiles.tables(rows, column) if tiled else ()))
-    return Csr(rows, column, values[entry], tables)
+    return Csr(rows, column, values[entry], (rows[:, 0][column],) if for_gpu else ())
+
+
+def with_tiles(matrix: Csr) -> Csr:
+    """A `Csr` for a GPU with tables of tiles, by which it convolves faster; they are made on the CPU. See `tiles`."""
+    return matrix._replace(tables=(matrix.tables[0], *tiles.tables(matrix.rows, matrix.col)))
 
 
 def breadth_first(rowptr: Tensor, col: Tensor) -> Tensor:
@@ -82,15 +84,24 @@ def breadth_first(rowptr: Tensor, col: Tensor) -> Tensor:
 
 
 def order_rows(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What the operator computes, in operations of the framework, which run on any device."""
+    """What the operator computes, in operations of the framework, which run on any device and wait for none."""
     count = rowptr.diff()[order]
     end = torch.cumsum(count, 0)
-    entry = torch.repeat_interleave(rowptr[order] - (end - count), count) + torch.arange(len(col), device=col.device)
+    first = torch.repeat_interleave(rowptr[order] - (end - count), count, output_size=len(col))
+    entry = first + torch.arange(len(col), device=col.device)
     number = torch.arange(len(order), device=order.device)
     column = torch.empty_like(order).scatter_(0, order, number)[col[entry]]
-    farthest = number.scatter_reduce(0, torch.repeat_interleave(number, count), column, "amax")
-    reach = torch.cummax(farthest, 0).values + 1
+    farthest = _running_maximum(torch.nn.functional.pad(column, (1, 0), value=-1))[end]
+    reach = torch.maximum(farthest, number) + 1
     return torch.stack([order, end - count, end, reach], 1).int(), column.int(), entry
+
+
+def _running_maximum(values: Tensor) -> Tensor:
+    """The largest of each value (n,) and all before it. A GPU scans a vector in one block, but rows of a matrix in many."""
+    rows = torch.nn.functional.pad(values, (0, -len(values) % 1024)).view(-1, 1024).cummax(1).values
+    before = rows[:-1, -1:].cummax(0).values
+    rows[1:] = torch.maximum(rows[1:], before)
+    return rows.flatten()
 
 
 torch.library.impl("cheblienet::order_rows", "CUDA", order_rows)

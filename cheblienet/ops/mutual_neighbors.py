@@ -38,9 +38,9 @@ def mutual_neighbors(
     if sqdist.shape != index.shape:
         raise ValueError(f"{name}sqdist: expected shape {tuple(index.shape)} as index, got {tuple(sqdist.shape)}")
     check_device(name + "sqdist", sqdist, index.device)
-    least, largest = index.aminmax() if index.numel() else (-1, -1)
+    least, largest = torch.stack(index.aminmax()).tolist() if index.numel() else (-1, -1)
     if least < -1 or largest >= len(index):
-        wrong = int(least if least < -1 else largest)
+        wrong = least if least < -1 else largest
         raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {wrong}")
     if not limit >= 0:
         raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")

@@ -4,8 +4,8 @@ A block of csrc/cuda/chebyshev_tiles.cuh owns a tile, T = ceil(V / R) of them, e
 the pattern alone, not to its values:
 
 - `vertex` (E,) int32, the vertex of the column of each entry;
-- `slots` (T, D / 2 + 1, R) int32: row r of a tile finds the vertex of its entry e in slot `slots[t, e // 2, r] >> 16 * (e % 2)`
-  (16 bits); its own in the low half of `slots[t, D / 2, r]`. D is 16 or 32;
+- `slots` (T, D / 2 + 1, R) int32, two slots of 16 bits in each: row r of tile t finds the vertex of its entry e in slot
+  `slots[t, e // 2, r] >> 16 * (e % 2)`, and its own in the low half of `slots[t, D / 2, r]`. D is 16 or 32;
 - `halo` (T, plane) int32: the vertex in each slot, -1 for none; the last slot holds zeros.
 
 Slot s lies in group s mod 8 of the banks of shared memory. The vertices that eight lanes read together are spread over the
@@ -29,14 +29,14 @@ def in_tiles(order: Tensor) -> Tensor:
     return order[torch.argsort(tile * len(order) + order)]
 
 
-def tables(rows: Tensor, col: Tensor) -> tuple[Tensor, ...]:
-    """(slots, halo) of a `Csr`, on its device, or nothing where tiles do not fit.
+def tables(rows: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
+    """(slots, halo) of a `Csr`, on its device; of no tile, T = 0, where tiles do not fit.
 
     They do not where a row has more than 32 entries, or the rows of a tile have their neighbours all over the graph. About a
     second for a million vertices, on the CPU.
     """
     slots, halo = torch.ops.cheblienet.tile_tables(rows.cpu(), col.cpu(), TILE_ROWS, _MOST_SLOTS)
-    return (slots.to(rows.device), halo.to(rows.device)) if len(slots) else ()
+    return slots.to(rows.device), halo.to(rows.device)
 
 
 @torch.library.register_fake("cheblienet::tile_tables")

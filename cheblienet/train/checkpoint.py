@@ -16,6 +16,9 @@ CHECKPOINT = "checkpoint.pt"
 _FORMAT = 1
 _CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer", "scheduler", "generators"}
 
+# What a configuration that does not name it means: programs that wrote checkpoints before the flag was there.
+_ADDED = {"matmul_precision": "highest"}
+
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Writes the file on the first process, atomically; all processes call it.
@@ -46,7 +49,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"{path}: not a usable checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") != _FORMAT or state.keys() != _CONTENT:
         raise ValueError(f"{path}: not a checkpoint of this program, or of another version")
-    stored = state["config"]
+    stored, config = {**_ADDED, **state["config"]}, {**_ADDED, **config}
     different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
     if different:
         changes = ", ".join(f"{key} = {stored.get(key)!r}, not {config.get(key)!r}" for key in different)

@@ -15,6 +15,7 @@ from ..graphs import GEGraph, Graph, R2GEGraph, RandomSubGraph, SE2GEGraph
 from ..nn import capacity
 from .engine import Report, Task, fit
 from .metrics import classification_metrics
+from .optimizer import adam
 from .options import Options, experiments
 from .summary import summarise
 
@@ -125,7 +126,7 @@ def image_task(
     model = model.to(options.device)
     return Task(
         model=model,
-        optimizer=torch.optim.Adam(model.parameters(), lr=lr),
+        optimizer=adam(model.parameters(), lr),
         loss=nll_loss,
         prepare_batch=lift,
         train_set=train_set,

@@ -1,13 +1,14 @@
 """One training run: steps, evaluations, records, checkpoints, on one process or many. Built on pytorch-ignite."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
+from ignite.engine import Engine, Events, create_supervised_evaluator
 from ignite.handlers import Checkpoint, DiskSaver, ProgressBar
 from ignite.metrics import Frequency, Metric
 from torch import Tensor, nn
@@ -18,10 +19,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from ..nn import convert_sync_batchnorm
+from .capture import TrainingStep
 from .checkpoint import CHECKPOINT, load_checkpoint, restore_generators, save_checkpoint
 from .interrupt import StopRequest
 from .metrics import LossFunction
-from .options import Options
+from .optimizer import plain_numbers
+from .options import Options, matmul_precision
+from .recorder import RECORDERS
 from .records import Records
 from .sampling import EpochBatches, evaluation_loader, training_loader
 
@@ -38,14 +42,15 @@ class Task:
 
     Attributes:
         model: (B, C, V) signals -> log-probabilities; on the device already.
-        optimizer: of the model's parameters.
+        optimizer: of the model's parameters; on CUDA, see `TrainingStep`.
         loss: of log-probabilities and labels; a mean over samples, so that processes average to the whole.
         prepare_batch: called as prepare_batch(batch, device, non_blocking), makes (signals, labels) on the device.
         train_set: items (sample, label).
         test_sets: by name, each evaluated at the end of every epoch.
         metrics: makes the metrics of an evaluation, by name.
         scheduler: stepped after every step, or None.
-        before_step, before_evaluation: called then, such as to sample a sub-graph and to restore it.
+        before_step, before_evaluation: called then, such as to sample a sub-graph and to restore it. With the first, which
+            may change the network, steps are not recorded.
     """
 
     model: nn.Module
@@ -84,12 +89,17 @@ def fit(task: Task, options: Options) -> Report:
     after the present step. A resumed run does the steps that were left; on the CPU, to the last bit. Evaluations draw
     from a generator of their own, so they are reproducible and leave the training alone.
 
+    On CUDA a step is recorded as a graph and replayed, unless `options.capture` is false, several processes train together,
+    the task has a `before_step` or the network is compiled; the results are the same. Evaluations are not recorded: they are
+    the smaller part of an epoch, and a graph of theirs would keep memory from the training.
+
     Raises:
         FileExistsError: if OUT holds a checkpoint and the run is not to resume.
         FileNotFoundError, ValueError: for a checkpoint that cannot be resumed from.
         FloatingPointError: when the loss is no longer finite.
     """
-    return _Run(task, options).go()
+    with matmul_precision(options.matmul_precision):
+        return _Run(task, options).go()
 
 
 class _Run:
@@ -130,6 +140,7 @@ class _Run:
                     self._save()
         finally:
             self.records.close()
+            self.step.reset()
         self.report.signal = self.stop.signal
         return self.report
 
@@ -139,18 +150,17 @@ class _Run:
         if idist.get_world_size() > 1:
             device_ids = [options.device] if options.device.type == "cuda" else None
             wrapped = DistributedDataParallel(self.model, device_ids=device_ids)
-        trainer = create_supervised_trainer(
-            wrapped,
-            task.optimizer,
-            task.loss,
-            options.device,
-            non_blocking=self.pin_memory,
-            prepare_batch=task.prepare_batch,
-            output_transform=lambda x, y, y_pred, loss: (loss.detach(), len(y)),
-            model_fn=self._forward,
-        )
+        loss = lambda x, y: task.loss(self._forward(wrapped, x), y)  # noqa: E731
+        self.step = TrainingStep(self.model, task.optimizer, loss, capture=options.capture and self._can_capture())
+
+        def update(_: Engine, batch: Batch) -> tuple[Tensor, int]:
+            x, y = task.prepare_batch(batch, options.device, self.pin_memory)
+            return self.step(x, y), len(y)
+
+        trainer = Engine(update)
         every = Events.ITERATION_COMPLETED(every=max(1, len(self.batches) // _REPORTS_PER_EPOCH))
         trainer.add_event_handler(Events.EPOCH_STARTED, self._choose_batches)
+        trainer.add_event_handler(Events.EPOCH_STARTED, lambda: wrapped.train())  # evaluations end epochs
         if task.before_step is not None:
             trainer.add_event_handler(Events.ITERATION_STARTED, lambda: task.before_step())
         if task.scheduler is not None:
@@ -177,6 +187,17 @@ class _Run:
         step = every if idist.get_world_size() > 1 else Events.ITERATION_COMPLETED
         trainer.add_event_handler(step | Events.EPOCH_COMPLETED, self._terminate_if_asked)
         return trainer
+
+    def _can_capture(self) -> bool:
+        """Whether steps may be recorded; says so where they would be, and may not."""
+        obstacle = None
+        if self.task.before_step is not None:
+            obstacle = "the network may change before each"
+        elif self.options.compile:
+            obstacle = "a compiled network decides in Python what it runs"
+        if obstacle and self.options.capture and self.options.device.type in RECORDERS and idist.get_rank() == 0:
+            warnings.warn(f"fit: steps are not recorded: {obstacle}", stacklevel=2)
+        return obstacle is None
 
     def _evaluator(self) -> Engine:
         evaluator = create_supervised_evaluator(
@@ -245,14 +266,14 @@ class _Run:
             engine.terminate(skip_completed=True)
 
     def _save(self) -> None:
-        scheduler = self.task.scheduler
+        scheduler, optimizer = self.task.scheduler, self.task.optimizer.state_dict()
         content = {
             "config": self.config,
             "iteration": self.trainer.state.iteration,
             "epoch_length": len(self.batches),
             "model": self.model.state_dict(),
-            "optimizer": self.task.optimizer.state_dict(),
-            "scheduler": None if scheduler is None else scheduler.state_dict(),
+            "optimizer": {**optimizer, "param_groups": plain_numbers(optimizer["param_groups"])},
+            "scheduler": None if scheduler is None else plain_numbers(scheduler.state_dict()),
         }
         save_checkpoint(self.path, content)
 

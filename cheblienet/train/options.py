@@ -11,7 +11,7 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 
-from .._checks import check_integer
+from .._checks import check_choice, check_integer
 from .checkpoint import CHECKPOINT
 
 # Flags that say where and how long a run goes, not what it computes: a resumed run may change them.
@@ -24,11 +24,14 @@ _NOT_COMPARED = (
     "max_epochs",
     "cuda",
     "device",
+    "capture",
     "workers",
     "log",
     "out",
     "resume",
 )
+
+MATMUL_PRECISIONS = ("highest", "high")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Options:
         log: "tensorboard", "wandb" or "none".
         models: folder for the networks of the last five epochs, or None.
         config: what defines the run; a checkpoint belongs to one.
+        capture: whether to record steps as CUDA graphs, where that is possible; the results are the same. See `fit`.
+        matmul_precision: "highest", or "high" for float32 products in TF32 on GPUs that have it, while the run lasts: sums in
+            float32 of products of factors rounded to 10 bits, instead of 23, after the leading one.
     """
 
     out: Path
@@ -63,8 +69,11 @@ class Options:
     log: str = "none"
     models: Path | None = None
     config: dict[str, object] | None = None
+    capture: bool = True
+    matmul_precision: str = "highest"
 
     def __post_init__(self) -> None:
+        check_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
         check_integer("max_epochs", self.max_epochs, 1)
         check_integer("batch_size", self.batch_size, 1)
         check_integer("workers", self.workers, 0)
@@ -86,6 +95,15 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, max_epochs: int) -
     parser.add_argument("--device", help="such as cpu or cuda:1; overrides --cuda")
     parser.add_argument("--amp", action="store_true", help="bfloat16 by autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    parser.add_argument(
+        "--no-capture", dest="capture", action="store_false", help="launch a GPU's kernels one by one, not as a graph"
+    )
+    parser.add_argument(
+        "--matmul-precision",
+        choices=MATMUL_PRECISIONS,
+        default="highest",
+        help="high: float32 products in TF32, faster on a GPU and less precise (%(default)s)",
+    )
     parser.add_argument("--sync_bn", action="store_true", help="batch statistics over all processes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0, help="processes that load data")
@@ -133,6 +151,8 @@ def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[O
                 seed=seed,
                 amp=args.amp,
                 compile=args.compile,
+                capture=args.capture,
+                matmul_precision=args.matmul_precision,
                 sync_bn=args.sync_bn,
                 resume=resume,
                 workers=args.workers,
@@ -164,6 +184,17 @@ def choose_device(device: str | None, cuda: bool) -> torch.device:
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(chosen)
     return chosen
+
+
+@contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """`torch.set_float32_matmul_precision`, and what was set before at the end."""
+    former = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(former)
 
 
 @contextmanager

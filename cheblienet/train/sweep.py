@@ -71,6 +71,8 @@ def run_sweep(args: argparse.Namespace, side: int, channels: int, build: Build) 
         seed=args.seed,
         amp=args.amp,
         compile=args.compile,
+        capture=args.capture,
+        matmul_precision=args.matmul_precision,
         workers=args.workers,
         log=args.log,
     )

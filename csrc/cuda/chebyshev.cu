@@ -60,6 +60,8 @@ struct CudaDevice {
       int blocks = 0;
       STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)));
+      STD_CUDA_CHECK(
+          cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
       STD_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, static_cast<int>(block), shared));
       found->second = int64_t(blocks) * attribute(cudaDevAttrMultiProcessorCount);
     }

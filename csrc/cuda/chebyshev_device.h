@@ -31,7 +31,7 @@ struct DeviceChebyshev {
 
   DeviceChebyshev(const Device& on, const Tensor& signal, const Tensor& theta, const std::vector<Tensor>& pattern,
                   const Tensor& values)
-      : device(on), x(signal), weight(theta), laplacian(on, pattern, values, theta.size(0) > 1) {
+      : device(on), x(signal), weight(theta), laplacian(on, signal, pattern, values, theta.size(0) > 1) {
     STD_TORCH_CHECK(orders * padded(std::max(cin, cout)) < (int64_t(1) << 31),
                     "chebyshev: expected less than 2^31 channels of all orders, got ", orders, " orders of ",
                     std::max(cin, cout));

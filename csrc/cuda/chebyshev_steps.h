@@ -1,6 +1,8 @@
 // The calls of the Chebyshev kernels, and the orders of a recurrence by either of its implementations: row by row, one
 // launch per order, or on tiles of rows, one launch per order or one for all. All give the same bits.
 #pragma once
+#include <algorithm>
+#include <array>
 #include <string>
 #include <vector>
 
@@ -21,11 +23,14 @@ struct Laplacian {
   std::vector<Tensor> tables;  // slots (T, D / 2 + 1, rows), halo (T, plane), or none
 
   template <class Device>
-  Laplacian(const Device& device, const std::vector<Tensor>& pattern, const Tensor& weights, bool needed)
+  Laplacian(const Device& device, const Tensor& x, const std::vector<Tensor>& pattern, const Tensor& weights,
+            bool needed)
       : rows(pattern.at(0)),
         values(weights),
         vertex(pattern.size() > 2 ? pattern[2] : new_empty(weights, {0}, ScalarType::Int)) {
     const int64_t entries = weights.numel();
+    for (const Tensor& part : pattern) check_device(x, part);
+    check_device(x, weights);
     STD_TORCH_CHECK(pattern[1].numel() == entries, "chebyshev: pattern: expected ", entries, " columns as values, got ",
                     pattern[1].numel());
     if (pattern.size() > 4 && pattern[3].size(0) > 0) {
@@ -42,6 +47,11 @@ struct Laplacian {
     }
     STD_TORCH_CHECK(!needed || vertex.numel() == entries, "chebyshev: pattern: expected ", entries,
                     " vertices as values, got ", vertex.numel());
+  }
+
+  static void check_device(const Tensor& x, const Tensor& part) {
+    STD_TORCH_CHECK(part.is_cuda() == x.is_cuda() && part.get_device_index() == x.get_device_index(),
+                    "chebyshev: pattern: expected tensors on the device of x");
   }
 
   const RowSpan* span_data() const { return static_cast<const RowSpan*>(rows.const_data_ptr()); }
@@ -159,6 +169,24 @@ inline std::optional<Steps> steps_by_name(const std::string& name) {
   if (name == "orders") return Steps::orders;
   STD_TORCH_CHECK(name == "auto", "CHEBLIENET_STEPS: expected auto, rows, tiles or orders, got ", name);
   return {};
+}
+
+// The candidate with the smallest median of `time(candidate)`, the first one if another is not at least 3 % faster.
+template <class F>
+Steps fastest(const std::vector<Steps>& candidates, const F& time) {
+  constexpr int kRuns = 7;
+  std::vector<std::array<float, kRuns>> times(candidates.size());
+  for (const Steps by : candidates) time(by);  // the first run loads code
+  for (int run = 0; run < kRuns; ++run)        // in turns: a clock that changes meets all alike
+    for (size_t i = 0; i < candidates.size(); ++i) times[i][run] = time(candidates[i]);
+  size_t best = 0;
+  std::vector<float> medians;
+  for (auto& runs : times) {
+    std::nth_element(runs.begin(), runs.begin() + kRuns / 2, runs.end());
+    medians.push_back(runs[kRuns / 2]);
+    if (medians.back() < 0.97f * medians[best]) best = medians.size() - 1;
+  }
+  return candidates[best];
 }
 
 // Fills in how kernels on tiles of `laplacian` run: false where tables or shared memory do not allow it.

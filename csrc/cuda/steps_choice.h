@@ -1,12 +1,10 @@
 // Which implementation of the recurrence is fastest for a shape on this device: measured once, at the first call. All
 // give the same bits, so the choice changes no result.
 #pragma once
-#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <map>
 #include <mutex>
-#include <vector>
 
 #include "chebyshev_steps.h"
 #include "device.cuh"
@@ -47,24 +45,6 @@ float milliseconds(cudaStream_t stream, const F& f) {
   float time = 0;
   STD_CUDA_CHECK(cudaEventElapsedTime(&time, begin.event, end.event));
   return time;
-}
-
-// The candidate with the smallest median of `time(candidate)`, the first one if another is not at least 3 % faster.
-template <class F>
-Steps fastest(const std::vector<Steps>& candidates, const F& time) {
-  constexpr int kRuns = 7;
-  std::vector<std::array<float, kRuns>> times(candidates.size());
-  for (const Steps by : candidates) time(by);  // the first run loads code
-  for (int run = 0; run < kRuns; ++run)        // in turns: a clock that changes meets all alike
-    for (size_t i = 0; i < candidates.size(); ++i) times[i][run] = time(candidates[i]);
-  size_t best = 0;
-  std::vector<float> medians;
-  for (auto& runs : times) {
-    std::nth_element(runs.begin(), runs.begin() + kRuns / 2, runs.end());
-    medians.push_back(runs[kRuns / 2]);
-    if (medians.back() < 0.97f * medians[best]) best = medians.size() - 1;
-  }
-  return candidates[best];
 }
 
 // What was measured, by everything that a time depends on.

@@ -9,7 +9,7 @@ from cheblienet import ops
 from cheblienet.graphs import SE2GEGraph, SO3GEGraph
 from cheblienet.graphs.order import spatial_order
 from cheblienet.ops import reference
-from cheblienet.ops.csr import csr_from_rows
+from cheblienet.ops.csr import csr_from_rows, with_tiles
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU, and torch sees none")
@@ -153,7 +153,7 @@ def test_tiles_of_a_graph_in_spatial_order(sm_90, graph, assert_close):
         graph = SO3GEGraph((42, 6), (1.0, 0.1, 10 / 42), 16)
     order = spatial_order(graph.group, graph.elements, graph.size)
     rowptr, col, values = graph._laplacian_rows(True, None)
-    laplacian = csr_from_rows(rowptr, col, values.float(), order, for_gpu=True)
+    laplacian = with_tiles(csr_from_rows(rowptr, col, values.float(), order, for_gpu=True))
     assert len(laplacian.tables) == 3
     x, weight = torch.randn(2, graph.num_vertices, 24), torch.randn(3, 24, 32) / 8
     sm_90.reports = []
@@ -209,6 +209,18 @@ def test_blocks_of_samples(simulator, case, assert_close):
                 assert_close(got, wanted, factor=4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_shares_of_blocks_are_not_rounded_before_they_are_summed(sm_90, dtype):
+    """The gradient of 12 blocks of a sample is that of one block, but for the order of float32 sums."""
+    x, weight, laplacian, _, dy = problem((12, 12, 8, 8, 3), dtype)
+    matrix = pattern_of(laplacian, 5), laplacian.values
+    needs = (False, True, True, False)
+    one = sm_90.chebyshev_backward(dy, x, weight, *matrix, *needs)
+    many = sm_90.chebyshev_backward(dy, x, weight, *matrix, *needs, device=Device(memory=1))
+    assert torch.equal(one[2], many[2])
+    assert (one[1] != many[1]).double().mean() < 0.02
+
+
 def test_values_that_are_not_finite_stay_where_they_belong(executor):
     """A lane without work, and a channel that only fills up a pack, read what others own; they must not spread it."""
     x, weight, laplacian, _, _ = problem((3, 12, 3, 5, 2), torch.float32)
@@ -249,6 +261,28 @@ def test_gradients_once_and_twice_on_a_gpu():
 
 
 @NEEDS_GPU
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_same_bits_from_every_implementation_on_a_gpu(monkeypatch, dtype):
+    graph = SE2GEGraph((14, 14, 6), (1.0, 0.1, 2.048 / 196), 16)
+    rows, col, values, tables = graph.laplacian_csr("cuda", values_dtype(dtype), tiles=True)
+    x, dy = (torch.randn(16, graph.num_vertices, channels, device="cuda").to(dtype) for channels in (24, 40))
+    weight = (torch.randn(4, 24, 40, device="cuda") / 8).to(dtype)
+    assert len(tables) == 3
+    results = []
+    for steps in ("rows", "tiles", "orders", "auto"):
+        monkeypatch.setenv("CHEBLIENET_STEPS", steps)
+        y = torch.ops.cheblienet.chebyshev(x, weight, [rows, col, *tables], values, None)
+        needs = (True, True, True, False)
+        gradients = torch.ops.cheblienet.chebyshev_backward(dy, x, weight, [rows, col, *tables], values, *needs)
+        results.append([t.view(torch.uint8) for t in (y, *gradients[:3])])
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    monkeypatch.setenv("CHEBLIENET_STEPS", "columns")
+    with pytest.raises(RuntimeError, match="CHEBLIENET_STEPS: expected auto, rows, tiles or orders, got columns"):
+        torch.ops.cheblienet.chebyshev(x, weight, [rows, col, *tables], values, None)
+
+
+@NEEDS_GPU
 def test_in_a_cuda_graph_on_a_stream_of_its_own():
     x, weight, laplacian, bias, dy = (
         ops.Csr(*(t.cuda() for t in part)) if isinstance(part, tuple) else part.cuda()
@@ -256,8 +290,9 @@ def test_in_a_cuda_graph_on_a_stream_of_its_own():
     )
 
     def run():
-        y = torch.ops.cheblienet.chebyshev(x, weight, *laplacian, bias)
-        return y, *torch.ops.cheblienet.chebyshev_backward(dy, x, weight, *laplacian, True, True, True, True)
+        matrix = pattern_of(laplacian), laplacian.values
+        y = torch.ops.cheblienet.chebyshev(x, weight, *matrix, bias)
+        return y, *torch.ops.cheblienet.chebyshev_backward(dy, x, weight, *matrix, True, True, True, True)
 
     expected = run()
     stream = torch.cuda.Stream()

@@ -48,3 +48,19 @@ def test_steps_of_the_recurrence(vertices, samples, channels):
         assert blocks * 256 <= 2**31 + 256  # a thread's number has 32 bits, with room to spare
         done += rows
     assert done == vertices
+
+
+@pytest.mark.parametrize(
+    ("rows", "tiles", "orders", "expected"),
+    [
+        (1.0, 0.9, 0.8, "orders"),
+        (1.0, 0.9, 0.89, "tiles"),  # nearly a tie: the simpler one
+        (1.0, 0.98, 1.2, "rows"),
+        (1.0, 2.0, 0.5, "orders"),
+    ],
+)
+def test_the_fastest_steps_are_chosen_by_medians(rows, tiles, orders, expected):
+    """Of runs after the first one, three of which are disturbed."""
+    disturbed = [9.0, 0.01, 50.0, 0.01]
+    times = [[*disturbed, *[time] * 4] for time in (rows, tiles, orders)]
+    assert chebyshev_probe.fastest(times) == expected

@@ -6,7 +6,7 @@ import torch
 from cheblienet.graphs import GEGraph, Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
 from cheblienet.graphs.order import hilbert_code
 from cheblienet.groups import SE2, SO3, sample
-from cheblienet.ops.csr import _breadth_first, csr_from_rows
+from cheblienet.ops.csr import breadth_first, csr_from_rows
 
 CPU = torch.device("cpu")
 ISOTROPIC = (1.0, 1.0, 1.0)
@@ -66,11 +66,11 @@ def test_runs_are_clusters(name):
     assert torch.equal(order.sort().values, graph.vertex_index)
     assert torch.equal(order, graph._spatial_order(CPU))
     laplacian = graph.get_laplacian()
-    breadth_first = _breadth_first(laplacian.crow_indices(), laplacian.col_indices())
+    by_distance = breadth_first(laplacian.crow_indices(), laplacian.col_indices())
     for run, most in zip((96, 128), HALOS[name], strict=True):
         found = halo(graph, order, run)
         assert found <= most
-        assert found <= (0.95 if name == "R2" else 0.55) * halo(graph, breadth_first, run)
+        assert found <= (0.95 if name == "R2" else 0.55) * halo(graph, by_distance, run)
         assert found <= 0.25 * halo(graph, torch.randperm(graph.num_vertices), run)
 
 

@@ -43,6 +43,29 @@ def test_it_starts_as_its_parent_and_returns_to_it(parent):
     assert graph.graph is parent
 
 
+def test_while_it_is_whole_it_shares_what_its_parent_has_made():
+    parent = SE2GEGraph((6, 6, 4), (1.0, 0.1, 0.05), 12)
+    graph = RandomSubGraph(parent)
+    whole = parent.laplacian_csr()
+    assert graph.laplacian_csr() is whole
+    assert parent.get_laplacian() is graph.get_laplacian()
+    parent.get_eigen_space()
+    assert graph.get_eigen_space() is parent.get_eigen_space()
+    graph.edges_sampling(0.5)
+    assert len(graph.laplacian_csr().col) == graph.num_edges < len(whole.col)
+    assert parent.laplacian_csr() is whole
+    graph.reinit()
+    assert graph.laplacian_csr() is whole
+    parent.lambda_max = 1.5  # is not that of the sub-graph
+    assert graph.laplacian_csr() is whole
+    assert not torch.equal(parent.laplacian_csr().values, whole.values)
+    graph.reinit()
+    assert torch.equal(graph.laplacian_csr().values, whole.values)
+    graph.lambda_max = 1.5
+    graph.reinit()
+    assert graph.laplacian_csr() is parent.laplacian_csr()
+
+
 @pytest.mark.parametrize("rate", [0.01, 0.3, 0.5, 1.0])
 def test_edges_sampling(parent, rate):
     graph = RandomSubGraph(parent)

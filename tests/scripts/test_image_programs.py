@@ -60,6 +60,18 @@ def test_sampled_graphs_resume_as_they_were(tmp_path):
         program([*SMALL, *flags, "--coupled_sym", "--out", str(tmp_path / "parts"), "--resume"], side=8)
 
 
+def test_precision_is_of_the_run_and_recording_is_not(tmp_path):
+    program = load("train_mnist").main
+    command = [*SMALL, "--out", str(tmp_path)]
+    program([*command, "--matmul-precision", "high", "--no-capture"], side=8)
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["config"]["matmul_precision"] == "high"
+    resumed = [*command, "--resume", "--max_epochs", "2"]
+    with pytest.raises(ValueError, match="a run with matmul_precision = 'high', not 'highest'"):
+        program(resumed, side=8)
+    (report,) = program([*resumed, "--matmul-precision", "high"], side=8)
+    assert report.rows[-1]["epoch"] == 2
+
+
 def test_experiments_differ_by_seed_and_are_summed_up(tmp_path, capsys):
     command = [*SMALL, "--num_experiments", "2", "--out", str(tmp_path), "--seed", "4"]
     first, second = load("train_mnist").main(command, side=8)

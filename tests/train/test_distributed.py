@@ -24,7 +24,9 @@ def torchrun(program, *args):
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no distributed package")
 def test_two_processes_train_as_one(tmp_path):
-    torchrun(str(HERE / "two_processes.py"), str(tmp_path / "two"))
+    result = torchrun(str(HERE / "two_processes.py"), str(tmp_path / "two"))
+    said = result.stderr.count("TrainingStep: steps are not recorded: processes that train together exchange gradients")
+    assert said == 2  # by the first process, in each of its two runs
     spec = importlib.util.spec_from_file_location("two_processes", HERE / "two_processes.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

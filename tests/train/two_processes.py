@@ -13,6 +13,7 @@ from cheblienet.graphs import R2GEGraph
 from cheblienet.nn import ChebConv, VertexBatchNorm
 from cheblienet.train import Options, Task, fit, segmentation_metrics
 from cheblienet.train.options import processes
+from cheblienet.train.recorder import RECORDERS
 
 GRAPH = R2GEGraph((4, 4), (1.0, 1.0, 1.0), 4)
 
@@ -38,6 +39,7 @@ def run(out, max_epochs=2, resume=False):
 
 
 if __name__ == "__main__":
+    RECORDERS["cpu"] = None  # as if steps could be recorded, which several processes may not try
     with processes(argparse.Namespace(device="cpu", cuda=False)):
         run(sys.argv[1], max_epochs=1)
         run(sys.argv[1], max_epochs=2, resume=True)
