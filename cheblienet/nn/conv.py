@@ -54,7 +54,7 @@ class ChebConv(nn.Module):
                 f"ChebConv: x: expected shape (B, Cin = {self.in_channels}, V = {self.graph.num_vertices}), "
                 f"got {tuple(x.shape)}"
             )
-        rows, col, values, tables = self.graph.laplacian_csr(x.device, _values_dtype(x.dtype))
+        rows, col, values, tables = self.graph.laplacian_csr(x.device, _values_dtype(x.dtype), tiles=True)
         return convolve(x, self.weight, [rows, col, *tables], values, self.bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
@@ -65,7 +65,7 @@ class ChebConv(nn.Module):
     def _prepare_laplacian(self) -> None:
         """Has the Laplacian ready where the weights are, before anything is compiled, exported or captured."""
         if self.weight.device.type != "meta":
-            self.graph.laplacian_csr(self.weight.device, _values_dtype(self.weight.dtype))
+            self.graph.laplacian_csr(self.weight.device, _values_dtype(self.weight.dtype), tiles=True)
 
     def extra_repr(self) -> str:
         return (
