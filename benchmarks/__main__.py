@@ -70,11 +70,12 @@ def describe(benchmark: Benchmark, rows: list[Row]) -> str:
     def cell(value: object, form: str, width: int, unit: str = "") -> str:
         return f"{'' if value is None else format(value, form) + unit:>{width}}"
 
+    digits = ".1f" if rows[0]["median_ms"] >= 1 else ".3f"
     for row in rows:
         line = (
             f"  {row['contender']:20}"
-            + cell(row["median_ms"], ".1f", 10, " ms")
-            + cell(row["forward_ms"], ".1f", 10, " ms")
+            + cell(row["median_ms"], digits, 10, " ms")
+            + cell(row["forward_ms"], digits, 10, " ms")
             + cell(row["ours_faster"], ".2f", 13, "x")
             + cell(row["peak_mib"], ".0f", 13, " MiB")
             + cell(row["gflops"], ".0f", 9)
@@ -137,7 +138,7 @@ def draw(rows: list[Row], path: Path) -> None:
             for name in mine
         ]
         bars = axes.barh(places, list(mine.values()), height, label=contender)
-        labels = [f"{value:.1f}" if value < 100 else f"{value:,.0f}" for value in mine.values()]
+        labels = [f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in mine.values()]
         axes.bar_label(bars, labels, padding=2, fontsize=7)
     axes.set(xscale="log", xlabel="milliseconds per step (median)")
     axes.set_yticks(range(len(names)), names)

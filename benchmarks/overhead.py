@@ -8,12 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cheblienet.nn import VertexBatchNorm
+from cheblienet.graphs import R2GEGraph
+from cheblienet.nn import ChebConv, VertexBatchNorm
 
 from .chebyshev import differentiated
 from .registry import OURS, Benchmark, Contender
 
-BATCH, VERTICES, CHANNELS, CALLS = 2, 32, 8, 100
+BATCH, VERTICES, CHANNELS, ORDERS, CALLS = 2, 32, 8, 2, 100
 AT_MOST = 2.2  # times the framework's layer
 
 
@@ -27,9 +28,22 @@ def channel_major(device: str) -> Tensor:
     return torch.randn(BATCH, CHANNELS, VERTICES, device=device)
 
 
+def channels_last(device: str) -> Tensor:
+    """(B, V, C), as the framework's linear layers pass it on."""
+    return torch.randn(BATCH, VERTICES, CHANNELS, device=device)
+
+
+def convolution() -> nn.Module:
+    return ChebConv(CHANNELS, CHANNELS, ORDERS, R2GEGraph((8, 4), (1.0, 1.0, 1.0), 8))
+
+
 # Each side: what makes its layer, and the signal that it likes best.
 Side = tuple[Callable[[], nn.Module], Callable[[str], Tensor]]
 PAIRS: dict[str, dict[str, Side]] = {
+    "ChebConv": {
+        OURS: (convolution, vertex_major),
+        "torch.nn.Linear": (lambda: nn.Linear(CHANNELS, CHANNELS), channels_last),
+    },
     "VertexBatchNorm": {
         OURS: (lambda: VertexBatchNorm(CHANNELS), vertex_major),
         "torch.nn.BatchNorm1d": (lambda: nn.BatchNorm1d(CHANNELS), channel_major),

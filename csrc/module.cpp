@@ -29,7 +29,7 @@ STABLE_TORCH_LIBRARY(cheblienet, m) {
   m.def(
       "chebyshev_backward(Tensor grad, Tensor x, Tensor weight, Tensor rows, Tensor col, Tensor values, "
       "bool need_x, bool need_weight, bool need_bias, bool need_values) -> (Tensor, Tensor, Tensor, Tensor)");
-  // The same with a pattern [rows, col, tables of a GPU ...]; exported programs of version 0.1.0 call those above.
+  // The same with a pattern [rows, col, tables of a GPU ...]; programs that were exported earlier call those above.
   m.def("chebyshev.pattern(Tensor x, Tensor weight, Tensor[] pattern, Tensor values, Tensor? bias) -> Tensor");
   m.def(
       "chebyshev_backward.pattern(Tensor grad, Tensor x, Tensor weight, Tensor[] pattern, Tensor values, "

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import ops
 from .._checks import check_integer, check_tensor
 from ..graphs import Graph
+from ..ops.chebyshev import convolve
 
 
 class ChebConv(nn.Module):
@@ -54,8 +54,8 @@ class ChebConv(nn.Module):
                 f"ChebConv: x: expected shape (B, Cin = {self.in_channels}, V = {self.graph.num_vertices}), "
                 f"got {tuple(x.shape)}"
             )
-        laplacian = self.graph.laplacian_csr(x.device, _values_dtype(x.dtype))
-        return ops.chebyshev(x.transpose(1, 2), self.weight, laplacian, self.bias).transpose(1, 2)
+        rows, col, values, tables = self.graph.laplacian_csr(x.device, _values_dtype(x.dtype), tiles=True)
+        return convolve(x, self.weight, [rows, col, *tables], values, self.bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         moved = super()._apply(fn, recurse)
@@ -65,7 +65,7 @@ class ChebConv(nn.Module):
     def _prepare_laplacian(self) -> None:
         """Has the Laplacian ready where the weights are, before anything is compiled, exported or captured."""
         if self.weight.device.type != "meta":
-            self.graph.laplacian_csr(self.weight.device, _values_dtype(self.weight.dtype))
+            self.graph.laplacian_csr(self.weight.device, _values_dtype(self.weight.dtype), tiles=True)
 
     def extra_repr(self) -> str:
         return (

@@ -1,7 +1,7 @@
 """Shapes, gradients and autocast of the operators of the Chebyshev convolution, in both their overloads.
 
-The Laplacian's pattern is one list [rows, col, *tables], as `Csr` has them; the default overload, which exported programs
-of version 0.1.0 call, takes rows and col one by one.
+The Laplacian's pattern is one list [rows, col, *tables], as `Csr` has them; the default overload, which programs call
+that were exported earlier, takes rows and col one by one.
 """
 
 from collections.abc import Callable

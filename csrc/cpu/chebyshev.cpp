@@ -25,7 +25,7 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
     const int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
     const bool narrows = cout < cin && orders > 1;
     const auto space = call.workspace(narrows ? cout : cin);
-    const Chunks chunks{call.batch, space.samples, call.part()};
+    const Chunks chunks{call.batch, space.samples, call.part(), call.small()};
     Arena arena(x);
     Scratch<T> workspaces = call.workspaces(arena, chunks, space);
     Scratch<T> buffers = call.buffers(arena, chunks, narrows ? cin : cout);

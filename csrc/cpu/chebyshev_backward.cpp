@@ -158,7 +158,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
     const auto space = call.workspace(on_cin ? cin : cout, need_values);
-    const Chunks chunks{batch, space.samples, call.part()};
+    const Chunks chunks{batch, space.samples, call.part(), call.small()};
     Arena arena(x);
     const bool order_0_has_tensor = need_x || !on_cin;
     Scratch<T> workspaces = call.workspaces(arena, chunks, space, order_0_has_tensor);

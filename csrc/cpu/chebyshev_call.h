@@ -11,11 +11,20 @@
 
 namespace cheblienet {
 
+// Calls f(begin, end) on parts of [0, count), on all threads, or small work on the calling one: to wake another takes
+// as long as the work, and on a busy machine the wait for it takes a thousand times as long.
+template <class F>
+void for_tasks(int64_t count, bool small, const F& f) {
+  if (small) f(0, count);
+  else torch::stable::parallel_for(0, count, 1, f);
+}
+
 // Samples [first, last) of a batch, for one worker, or with their rows in slices for all threads. Workers, or slices,
 // own buffers; chunks, and slices of a chunk, own sums, which thus do not depend on who computes them when. `part`: the
 // rows of a matrix product.
 struct Chunk {
   int64_t index, worker, first, last, slices, part;
+  bool small;
 
   bool shared() const { return slices > 0; }
 
@@ -26,7 +35,7 @@ struct Chunk {
       for (; from < to; from += part) f(worker + i, index + i, from, std::min(from + part, to));
     };
     if (!shared()) return slice(0, begin, end);
-    torch::stable::parallel_for(0, slices, 1, [&](int64_t first_slice, int64_t last_slice) {
+    for_tasks(slices, small, [&](int64_t first_slice, int64_t last_slice) {
       const int64_t rows = end - begin;
       for (int64_t i = first_slice; i < last_slice; ++i)
         slice(i, begin + rows * i / slices, begin + rows * (i + 1) / slices);
@@ -40,7 +49,9 @@ struct Chunk {
 struct Chunks {
   static constexpr int64_t kPerWorker = 8;
 
-  int64_t batch, at_once, part, threads = torch::stable::get_num_threads(), even = batch - batch % threads;
+  int64_t batch, at_once, part;
+  bool small;
+  int64_t threads = torch::stable::get_num_threads(), even = batch - batch % threads;
 
   bool shares() const { return even < batch; }
   int64_t workers() const { return even > 0 ? threads : 0; }
@@ -51,12 +62,12 @@ struct Chunks {
     const int64_t chunks = even_count();
     std::atomic<int64_t> next{0};
     if (even > 0)
-      torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+      for_tasks(threads, small, [&](int64_t begin, int64_t end) {
         for (int64_t worker = begin; worker < end; ++worker)
           for (int64_t i = next++; i < chunks; i = next++)
-            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, 0, part});
+            f(Chunk{i, worker, i * even / chunks, (i + 1) * even / chunks, 0, part, small});
       });
-    if (shares()) f(Chunk{chunks, 0, even, batch, threads, part});
+    if (shares()) f(Chunk{chunks, 0, even, batch, threads, part, small});
   }
 
  private:
@@ -99,6 +110,9 @@ struct ChebyshevCall {
         in_place(std::is_same_v<S, T> && laplacian.in_order(vertices)),
         tiles(std::is_same_v<S, BFloat16> && std::min(cin, cout) >= kTileColumns && has_tiles()),
         weight(w.const_data_ptr<S>()) {}
+
+  // Whether a second thread gains nothing: below 18 us a call on a core with 512-bit vectors.
+  bool small() const { return batch * vertices * orders * cin * cout < (int64_t(1) << 17); }
 
   // Rows of a matrix product: few enough for what one product leaves in cache for the next, and enough for full speed.
   int64_t part() const { return std::clamp<int64_t>((int64_t(1) << 14) / std::max(cin, cout), 128, 512); }

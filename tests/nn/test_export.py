@@ -78,9 +78,9 @@ def test_exported_networks_need_the_operators_alone(tmp_path):
         torch.testing.assert_close(torch.load(program + ".out"), y, atol=0, rtol=0, msg=program)
 
 
-# Of version 0.1.0, by torch 2.14, with a dynamic batch, and what that version made of a batch of three: a
-# WideResSE2GEChebNet with pooling, an SO3GEUChebNet, and a ChebConv without bias in float64. No later version can make them
-# again: they call the operators as they were then.
+# Exported with a dynamic batch by torch 2.14, before `chebyshev` and `batch_norm` had overloads, and what those networks made
+# of a batch of three: a WideResSE2GEChebNet with pooling, an SO3GEUChebNet, and a ChebConv without bias in float64. They
+# cannot be made again: they call the operators as they were then.
 PROGRAMS = ("wide_res_net", "u_net", "layer_without_bias")
 
 RUN_FIXTURE = """

@@ -107,8 +107,21 @@ def test_many_vertices_whose_order_is_that_of_the_rows(cin, cout, assert_close):
         assert_close(actual, right)
 
 
+def default_operator(x, weight, laplacian, bias=None):
+    return torch.ops.cheblienet.chebyshev.default(x, weight, *laplacian[:3], bias)
+
+
+def pattern_operator(x, weight, laplacian, bias=None):
+    rows, col, values, tables = laplacian
+    return torch.ops.cheblienet.chebyshev.pattern(x, weight, [rows, col, *tables], values, bias)
+
+
+CALLS = [ops.chebyshev, default_operator, pattern_operator]
+
+
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("shape", [(4, 8), (8, 3), (3, 3)])
-def test_gradcheck_once_and_twice(shape):
+def test_gradcheck_once_and_twice(shape, call):
     cin, cout = shape
     laplacian = ring(6, torch.float64)
     x = torch.randn(3, 6, cin, dtype=torch.float64, requires_grad=True)
@@ -116,7 +129,7 @@ def test_gradcheck_once_and_twice(shape):
     bias = torch.randn(cout, dtype=torch.float64, requires_grad=True)
 
     def f(x, weight, bias):
-        return ops.chebyshev(x, weight, laplacian, bias)
+        return call(x, weight, laplacian, bias)
 
     assert torch.autograd.gradcheck(f, (x, weight, bias), fast_mode=True)
     assert torch.autograd.gradgradcheck(f, (x, weight, bias), fast_mode=True)
@@ -153,7 +166,8 @@ def test_csr_is_the_matrix_with_neighbours_kept_together(vertices, length):
     assert torch.equal(rows[:, 3].long(), expected)
 
 
-def test_gradient_of_the_laplacian_once_and_twice():
+@pytest.mark.parametrize("call", CALLS)
+def test_gradient_of_the_laplacian_once_and_twice(call):
     pattern = ring(6, torch.float64, isolated=1)
     pairs = [tuple(sorted(entry)) for entry in entries(pattern)]
     undirected = sorted(set(pairs))
@@ -163,7 +177,7 @@ def test_gradient_of_the_laplacian_once_and_twice():
     weight = torch.randn(4, 3, 2, dtype=torch.float64, requires_grad=True)
 
     def f(metric, x, weight):
-        return ops.chebyshev(x, weight, pattern._replace(values=metric[edge] / 4))
+        return call(x, weight, pattern._replace(values=metric[edge] / 4))
 
     assert torch.autograd.gradcheck(f, (metric, x, weight), fast_mode=True)
     assert torch.autograd.gradgradcheck(f, (metric, x, weight), fast_mode=True)
@@ -181,21 +195,13 @@ def test_gradient_of_the_laplacian_agrees_with_the_reference(dtype, assert_close
     assert_close(gradients[0], gradients[1], factor=4)
 
 
-@pytest.fixture(params=["default", "pattern"])
-def operators(request):
-    """Both operators in one overload, and what makes its arguments of a Laplacian."""
-
-    def arguments(laplacian):
-        rows, col, values, tables = laplacian
-        return ([rows, col, *tables], values) if request.param == "pattern" else (rows, col, values)
-
-    names = ("chebyshev", "chebyshev_backward")
-    return *(getattr(getattr(torch.ops.cheblienet, name), request.param) for name in names), arguments
-
-
-def test_registrations(operators):
-    forward, backward, arguments = operators
-    laplacian = arguments(ring(6, torch.float64))
+@pytest.mark.parametrize("overload", ["default", "pattern"])
+def test_registrations(overload):
+    forward, backward = (
+        getattr(getattr(torch.ops.cheblienet, name), overload) for name in ("chebyshev", "chebyshev_backward")
+    )
+    rows, col, values, _ = ring(6, torch.float64)
+    laplacian = ([rows, col], values) if overload == "pattern" else (rows, col, values)
     x = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, 3, 4, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
@@ -204,6 +210,26 @@ def test_registrations(operators):
     dy = torch.randn(2, 6, 4, dtype=torch.float64, requires_grad=True)
     for needs in [(True, True, True, False), (False, True, False, False), (True, False, False, True)]:
         torch.library.opcheck(backward, (dy, x, weight, *laplacian, *needs))
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_every_call_gives_the_same_bits(with_bias):
+    """In eager mode, through the operators, and compiled: results, gradients, and gradients of gradients."""
+    pattern = ring(12)
+    compiled = torch.compile(ops.chebyshev, fullgraph=True, backend="aot_eager")
+    wanted = []
+    for call in (*CALLS, compiled):
+        torch.manual_seed(1)
+        x, weight, values = torch.randn(3, 12, 4), torch.randn(3, 4, 8), pattern.values.clone()
+        inputs = [t.requires_grad_() for t in (x, weight, values, *([torch.randn(8)] if with_bias else []))]
+        y = call(x, weight, pattern._replace(values=values), inputs[3] if with_bias else None)
+        twice = call is not compiled  # the compiler differentiates once
+        gradients = torch.autograd.grad(y, inputs, torch.randn(3, 12, 8).requires_grad_(), create_graph=twice)
+        results = [y, *gradients]
+        if twice:
+            results += torch.autograd.grad(sum(g.square().sum() for g in gradients), inputs[:3])
+        wanted = wanted or results
+        assert all(torch.equal(result, right) for result, right in zip(results, wanted, strict=twice))
 
 
 def test_only_the_input_is_saved():
@@ -278,16 +304,32 @@ def test_the_number_of_threads_does_not_change_the_forward():
         torch.testing.assert_close(result, results[0])
 
 
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_autocast(dtype):
+def test_autocast(dtype, call):
     laplacian, x, weight, bias = ring(12), torch.randn(2, 12, 4), torch.randn(3, 4, 8), torch.randn(8)
     x.requires_grad_()
     with torch.autocast("cpu", dtype):
-        y = ops.chebyshev(x, weight, laplacian, bias)
+        y = call(x, weight, laplacian, bias)
     assert y.dtype == dtype
-    torch.testing.assert_close(y, ops.chebyshev(x.to(dtype), weight.to(dtype), laplacian, bias.to(dtype)))
+    assert torch.equal(y, ops.chebyshev(x.to(dtype), weight.to(dtype), laplacian, bias.to(dtype)))
     y.float().sum().backward()
     assert x.grad.dtype == torch.float32
+    double = ring(12, torch.float64)
+    with torch.autocast("cpu", dtype):
+        assert call(x.double(), weight, double, bias).dtype == torch.float64
+
+
+@pytest.mark.filterwarnings("ignore")  # the one is slow, the other deprecated
+def test_vectorised_and_traced_calls_need_no_list_of_tensors():
+    laplacian, x, weight = ring(12), torch.randn(3, 2, 12, 4), torch.randn(3, 4, 8)
+
+    def f(x):
+        return ops.chebyshev(x, weight, laplacian)
+
+    expected = torch.stack([f(sample) for sample in x])
+    assert torch.equal(torch.func.vmap(f)(x), expected)
+    assert torch.equal(torch.jit.trace(f, (x[0],))(x[1]), expected[1])
 
 
 def test_compiles_without_a_break():
@@ -353,5 +395,32 @@ def test_says_what_is_wrong():
         ops.chebyshev(x, weight.to("meta"), laplacian)
     with pytest.raises(TypeError, match=r"x: expected a tensor \(B, V, Cin\), got list"):
         ops.chebyshev([1.0], weight, laplacian)
+    with pytest.raises(ValueError, match=r"laplacian: expected E columns and values, got \(72,\) and \(71,\)"):
+        ops.chebyshev(x, weight, laplacian._replace(values=laplacian.values[1:]))
+    with pytest.raises(TypeError, match=r"laplacian: expected int32 indices, got torch.int32 and torch.int64"):
+        ops.chebyshev(x, weight, laplacian._replace(col=laplacian.col.long()))
+    with pytest.raises(ValueError, match=r"laplacian: expected a tensor on cpu, got one on meta"):
+        ops.chebyshev(x, weight, laplacian._replace(rows=laplacian.rows.to("meta")))
+    with pytest.raises(ValueError, match=r"laplacian: expected a tensor on cpu, got one on meta"):
+        ops.chebyshev(x, weight, laplacian._replace(tables=(laplacian.col.to("meta"),)))
+    with pytest.raises(TypeError, match=r"laplacian: expected int32 tables, got torch.int64"):
+        ops.chebyshev(x, weight, laplacian._replace(tables=(laplacian.col.long(),)))
+    with pytest.raises(
+        ValueError, match=r"laplacian: expected tables .* its E = 72 entries and of tiles, got \[\(71,\)\]"
+    ):
+        ops.chebyshev(x, weight, laplacian._replace(tables=(laplacian.col[1:],)))
+    vertex, slots, halo = laplacian.col, torch.zeros(2, 9, 8, dtype=torch.int32), torch.zeros(2, 16, dtype=torch.int32)
+    for tables in [
+        (slots[:1], halo[:1]),
+        (slots, halo[:1]),
+        (slots[0], halo),
+        (slots, halo[0]),
+        (slots[:, :, :4], halo),
+    ]:
+        with pytest.raises(ValueError, match=r"laplacian: expected tables .* of T = ceil\(12 / R\) tiles, got \("):
+            ops.chebyshev(x, weight, laplacian._replace(tables=(vertex, *tables)))
+    with pytest.raises(ValueError, match=r"laplacian: expected tables .*, got \[\(72,\), \(2, 9, 8\)\]"):
+        ops.chebyshev(x, weight, laplacian._replace(tables=(vertex, slots)))
+    ops.chebyshev(x, weight, laplacian._replace(tables=(vertex, slots, halo)))
     with pytest.raises(ValueError, match=r"csr: expected a square torch.sparse_csr matrix"):
         ops.csr(torch.eye(3))
