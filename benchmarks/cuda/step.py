@@ -20,9 +20,9 @@ from cheblienet.nn import ChebConv, WideResSE2GEChebNet
 
 from ..chebyshev import differentiated
 from .executor import Simulator
-from .model import H200, Counts
+from .model import Counts
 from .traffic import Machine, executed, measure
-from .works import BATCH, ORDERS, Unit, Work, full_groups, normalisation_units, recurrence_units, se2
+from .works import BATCH, ORDERS, Work, gpu_laplacian, normalisation_units, on_h200, pattern_of, recurrence_units, se2
 
 # Operators that launch nothing: views, memory, and questions.
 FREE = {
@@ -33,7 +33,7 @@ FREE = {
 KINDS = {
     "products": {"mm", "addmm", "linear", "matmul", "bmm"},
     "sums": {"sum", "max", "amax"},
-    "copies": {"copy_", "_to_copy", "clone", "contiguous"},
+    "copies": {"copy_", "to", "_to_copy", "clone", "contiguous"},
     "fills": {"zeros", "new_zeros", "zeros_like", "ones_like", "fill_", "zero_"},
 }
 # Tensors of one launch of an operator on lists, by the number of lists (torch: MultiTensorApply.cuh).
@@ -68,12 +68,14 @@ def _shown(arguments: tuple[Any, ...]) -> str:
 class Recorder(TorchDispatchMode):
     """What operators launch: nodes of the framework's, and calls of ours, one of each shape, and how often.
 
-    With `inside`, only what the C++ code of one of our operators calls, as the simulator's stand-in for it does.
+    With `inside`, only what the C++ code of one of our operators calls, as the simulator's stand-in for it does. On the CPU
+    it casts 16-bit operands whose product is to be of float32, which a GPU multiplies as they are.
     """
 
     def __init__(self, inside: bool = False) -> None:
         super().__init__()
-        self.wanted = not inside
+        self.inside, self.wanted = inside, not inside
+        self.cast = ""  # the type of the operands of the next product
         self.framework: Counter[Node] = Counter()
         self.ours: Counter[str] = Counter()
         self.calls: dict[str, tuple[str, tuple[Any, ...]]] = {}
@@ -93,7 +95,11 @@ class Recorder(TorchDispatchMode):
             key = name + _shown(args)
             self.ours[key] += 1
             self.calls.setdefault(key, (name.removeprefix("cheblienet::"), args))
+        elif self.inside and name.split(".")[0] in ("aten::to", "aten::_to_copy"):
+            self.cast = str(args[0].dtype).removeprefix("torch.")
         elif node := framework_node(name, (*args, *(kwargs or {}).values()), result):
+            if self.cast and node.kind == "products":
+                node, self.cast = replace(node, dtype=self.cast), ""
             self.framework[node] += 1
         return result
 
@@ -133,7 +139,7 @@ def recorded(step: Callable[[], object]) -> Recorder:
 def framework_node(name: str, arguments: tuple[Any, ...], result: Any) -> Node | None:
     """What an operator of the framework launches, or None."""
     short = name.split("::")[1].split(".")[0]
-    if not name.startswith("aten::") or short in FREE:
+    if not name.startswith("aten::") or short in FREE or (short == "to" and result.dtype == arguments[0].dtype):
         return None
     tensors = [t for t in tree_leaves((arguments, result)) if isinstance(t, Tensor)]
     moved = float(sum(t.numel() * t.element_size() for t in tensors))
@@ -159,17 +165,19 @@ def framework_node(name: str, arguments: tuple[Any, ...], result: Any) -> Node |
 
 class Remembering(Simulator):
     """Executes a launch once: one with the same arguments but for the values of its arrays has the same counts. Signals
-    then have no meaning; edges, which say where to read, are always written."""
+    then have no meaning."""
 
     def __init__(self, arch: str) -> None:
         super().__init__(arch)
         self.known: dict[Any, Any] = {}
 
-    def launch(self, module: str, kernel: str, grid: tuple[int, ...], block: int, *arguments: Any) -> None:
+    def launch(
+        self, module: str, kernel: str, grid: tuple[int, ...], block: int, *arguments: Any, **options: Any
+    ) -> None:
         shown = tuple((a.shape, str(a.dtype)) if getattr(a, "ndim", 0) else repr(a) for a in arguments)
         key = kernel, tuple(grid), block, shown
-        if self.lists or key not in self.known or "edges" in kernel:
-            super().launch(module, kernel, grid, block, *arguments)
+        if self.lists or key not in self.known:
+            super().launch(module, kernel, grid, block, *arguments, **options)
             if not self.lists:
                 self.known[key] = self.reports[-1]
         else:
@@ -177,23 +185,21 @@ class Remembering(Simulator):
 
 
 def operator_work(name: str, arguments: tuple[Any, ...]) -> Work:
-    """A call of one of our operators, as work that the simulator can do."""
+    """A call of one of our operators, as work that the simulator can do, as a GPU would be asked: with tables of tiles."""
     detached = [a.detach() if isinstance(a, Tensor) else a for a in arguments]
-    signal, graph = arguments[0], se2(28)
-    channels, dtype = signal.shape[2], signal.dtype
-    units: dict[str, Unit] = recurrence_units(graph, channels, dtype) | normalisation_units(
-        signal.numel(), channels, dtype
-    )
-    options = {"memory": H200.l2_bytes} if name.startswith("chebyshev") else {}
-
-    def run(executor: Simulator, samples: int) -> None:
-        part = [
-            a[:samples].contiguous() if isinstance(a, Tensor) and a.ndim == 3 and len(a) == BATCH else a
-            for a in detached
-        ]
-        getattr(executor, name)(*part, **options)
-
-    return Work(name, run, units, full_groups(channels, dtype))
+    signal, graph, options = detached[0], se2(28), {}
+    name, _, overload = name.partition(".")
+    if name.startswith("chebyshev"):
+        laplacian, place = gpu_laplacian(28), 3 if name == "chebyshev_backward" else 2
+        detached[place : place + 2] = pattern_of(laplacian), laplacian.values
+        options = {"device": on_h200("orders")}
+        channels = signal.shape[2]
+    else:
+        channels = detached[2].numel()  # of the weight
+        name = f"{name}_{overload}" if overload else name
+    units = recurrence_units(graph, channels, signal.dtype)
+    units |= normalisation_units(signal.numel(), channels, signal.dtype)
+    return Work(name, lambda executor, _: getattr(executor, name)(*detached, **options), units)
 
 
 def nodes(step: Recorder, simulator: Simulator, machine: Machine) -> list[Node]:

@@ -68,9 +68,12 @@ __global__ void __launch_bounds__(kStepBlock, 3)
       for (int u = 0; u < kAhead; ++u) {
         if (e + u < count) {
 #pragma unroll
-          for (int s = 0; s < S; ++s)
+          for (int s = 0; s < S; ++s) {
+            Acc wide[N];
+            widen_pack(neighbor[u][s], wide);
 #pragma unroll
-            for (int n = 0; n < N; ++n) sum[s][n] += factor[u] * widen(neighbor[u][s].v[n]);
+            for (int n = 0; n < N; ++n) sum[s][n] += factor[u] * wide[n];
+          }
         }
       }
     }

@@ -124,7 +124,7 @@ struct PrepareShape {
 };
 
 constexpr int64_t kFillPerThread = 8, kSumRows = 16;
-constexpr int32_t kMostParts = 256;
+constexpr int32_t kMostParts = 512;
 
 CHEBLIENET_HD int64_t stacked_elements(const PrepareShape& s) {
   return s.side_by_side ? int64_t(s.cin) * s.orders * s.width : int64_t(s.orders) * s.width * s.cout;

@@ -70,16 +70,18 @@ __global__ void __launch_bounds__(kTileThreads, 4)
         const auto own =
             load_pack(reinterpret_cast<const T*>(base + packs * s.plane_slots() + p * s.row_slots() + thread));
         Acc factor[N];
+        widen_pack(own, factor);
 #pragma unroll
-        for (int n = 0; n < N; ++n) factor[n] = weight * widen(own.v[n]);
+        for (int n = 0; n < N; ++n) factor[n] *= weight;
         const char* const plane = reinterpret_cast<const char*>(base + p * s.plane_slots());
 #pragma unroll
         for (int e = 0; e < D; ++e) {
           if (e >= longest) break;
           const auto other = load_pack(reinterpret_cast<const T*>(plane + offset[e]));
-          Acc dot = 0;
+          Acc wide[N], dot = 0;
+          widen_pack(other, wide);
 #pragma unroll
-          for (int n = 0; n < N; ++n) dot += factor[n] * widen(other.v[n]);
+          for (int n = 0; n < N; ++n) dot += factor[n] * wide[n];
           sum[e] += dot;
         }
       }

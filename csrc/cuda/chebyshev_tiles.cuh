@@ -114,8 +114,10 @@ struct TileEntries {
       for (int u = 0; u < 4; ++u) x[u] = *reinterpret_cast<const Pack<T, N>*>(from + offset[e + u]);
 #pragma unroll
       for (int u = 0; u < 4; ++u) {
+        V wide[N];
+        widen_pack(x[u], wide);
 #pragma unroll
-        for (int n = 0; n < N; ++n) sum[n] += value[e + u] * widen(x[u].v[n]);
+        for (int n = 0; n < N; ++n) sum[n] += value[e + u] * wide[n];
       }
     }
   }
@@ -201,7 +203,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
         for (int p = 0; p < live; ++p) {
           Acc sum[N] = {};
           entries.template multiply<T>(base + p * s.plane_slots(), sum);
-          Pack<T, N>& result = results[p * s.row_slots() + thread];
+          Pack<T, N>* const place = results + p * s.row_slots() + thread;
 #pragma unroll
           for (int n = 0; n < N; ++n) sum[n] *= scale;
           if (down) {
@@ -210,7 +212,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
             for (int n = 0; n < N; ++n) sum[n] += widen(added.v[n]);
           }
           if (subtracts) {
-            const Pack<T, N> subtracted = result;
+            const Pack<T, N> subtracted = *place;
 #pragma unroll
             for (int n = 0; n < N; ++n) sum[n] -= widen(subtracted.v[n]);
           }
@@ -220,8 +222,10 @@ __global__ void __launch_bounds__(kTileThreads, 4)
             for (int n = 0; n < N; ++n)
               if (c + n < s.channels) sum[n] += widen(bias[c + n]);
           }
+          Pack<T, N> result;
 #pragma unroll
           for (int n = 0; n < N; ++n) result.v[n] = narrow<T>(sum[n]);
+          *place = result;  // at once, and not element by element
         }
       }
       __syncthreads();
