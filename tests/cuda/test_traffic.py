@@ -36,5 +36,5 @@ def test_counts_of_some_samples_are_those_of_all(sm_90):
     assert work.samples < works.BATCH
     (some,), (whole,) = traffic.measure(work, sm_90), traffic.measure(replace(work, samples=works.BATCH), sm_90)
     # But for the matrix, which all samples read from beyond L2 once.
-    assert some.counts.distant == pytest.approx(whole.counts.distant, rel=0.02)
+    assert some.counts.distant == pytest.approx(whole.counts.distant, rel=0.05)
     assert replace(some.counts, distant=0) == replace(whole.counts, distant=0)
