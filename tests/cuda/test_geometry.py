@@ -22,18 +22,19 @@ def test_pooling(sm_90, vertices, batch, channels):
 @pytest.mark.parametrize(("rows", "channels"), [(2**33, 64), (2**40, 1), (1, 2**20), (5, 2**16 + 4), (2**20, 20)])
 @pytest.mark.parametrize("size", [8, 4, 2])
 def test_normalisation(sm_90, rows, channels, size):
-    shape = np.zeros(32, np.uint8)
+    shape = np.zeros(48, np.uint8)
     sizes = np.int64(rows), np.int64(channels), np.int32(size), np.uint64(0)
-    facts = sm_90.geometry("batch_norm", np.zeros(6, np.int32), *sizes, shape)
-    pack, block, statistics_block, statistics_blocks, tiles, parts = facts
-    _, columns, height = shape[8:20].view(np.int32)
-    assert shape[:8].view(np.int64)[0] == rows
+    pack, block, tiles, parts = sm_90.geometry("batch_norm", np.zeros(4, np.int32), *sizes, shape)
+    _, columns, height, _, _, extra, last, missing = shape[16:48].view(np.int32).tolist()
+    total, least = shape[:16].view(np.int64).tolist()
+    assert total == rows
     assert columns * height <= block
     assert (tiles - 1) * columns * pack < channels <= tiles * columns * pack
     assert tiles <= GRID_X
     assert 1 <= parts <= min(rows, GRID_Y)
-    assert statistics_blocks * 32 >= channels
-    assert statistics_block == 1024
+    of_parts = [least + height * (part < extra) - missing * (part == last) for part in range(parts)]
+    assert sum(of_parts) == rows
+    assert min(of_parts) > 0
 
 
 @pytest.mark.parametrize(
