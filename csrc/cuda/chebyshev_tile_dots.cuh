@@ -42,52 +42,39 @@ __global__ void __launch_bounds__(kTileThreads, 4)
 
   const int packs = 1 << s.pack_bits, degree = span.end - span.begin, longest = __reduce_max_sync(kAllLanes, degree);
   const int pack = thread & (packs - 1), begin = thread >> s.pack_bits, step = blockDim.x >> s.pack_bits;
-  const int items = s.batch * s.chunks;
   const auto fetch = [&](int item, int stage) {
     const int chunk = item % s.chunks << s.pack_bits;
-    if (item < items && chunk + pack < s.packs) {
-      const int64_t element = int64_t(item / s.chunks) * s.vertices * stride + (chunk + pack) * N;
-      uint4* const to = memory.stages + stage * s.stage_slots();
-      for (int h = begin; h < s.plane - 1; h += step)
-        if (memory.halo[h] >= 0) copy_ahead(to + pack * s.plane_slots() + h, right + element + memory.halo[h] * stride);
-      for (int r = begin; r < count; r += step)
-        copy_ahead(to + packs * s.plane_slots() + pack * s.row_slots() + r, left + element + memory.vertex[r] * stride);
-    }
-    end_of_copies();
+    if (chunk + pack >= s.packs) return;
+    const int64_t element = int64_t(item / s.chunks) * s.vertices * stride + (chunk + pack) * N;
+    uint4* const to = memory.planes(s, stage);
+    memory.gather(to + pack * s.plane_slots(), right + element, stride, begin, step);
+    memory.gather_rows(to + packs * s.plane_slots() + pack * s.row_slots(), left + element, stride, count, begin, step);
   };
-
-  fetch(split, 0);
-  int stage = 0;
-  for (int item = split; item < items; item += s.splits, stage ^= 1) {
-    fetch(item + s.splits, stage ^ 1);
-    wait_for_copies();
-    __syncthreads();
-    const uint4* const base = memory.stages + stage * s.stage_slots();
+  for_items(s, split, fetch, [&](int item, int stage) {
+    if (thread >= count) return;
+    const uint4* const base = memory.planes(s, stage);
     const int chunk = item % s.chunks << s.pack_bits, live = min(packs, s.packs - chunk);
-    if (thread < count) {
-      for (int p = 0; p < live; ++p) {
-        const Acc weight = (chunk + p) * N < s.width ? Acc(1) : Acc(2);
-        const auto own =
-            load_pack(reinterpret_cast<const T*>(base + packs * s.plane_slots() + p * s.row_slots() + thread));
-        Acc factor[N];
-        widen_pack(own, factor);
+    for (int p = 0; p < live; ++p) {
+      const Acc weight = (chunk + p) * N < s.width ? Acc(1) : Acc(2);
+      const auto own =
+          load_pack(reinterpret_cast<const T*>(base + packs * s.plane_slots() + p * s.row_slots() + thread));
+      Acc factor[N];
+      widen_pack(own, factor);
 #pragma unroll
-        for (int n = 0; n < N; ++n) factor[n] *= weight;
-        const char* const plane = reinterpret_cast<const char*>(base + p * s.plane_slots());
+      for (int n = 0; n < N; ++n) factor[n] *= weight;
+      const char* const plane = reinterpret_cast<const char*>(base + p * s.plane_slots());
 #pragma unroll
-        for (int e = 0; e < D; ++e) {
-          if (e >= longest) break;
-          const auto other = load_pack(reinterpret_cast<const T*>(plane + offset[e]));
-          Acc wide[N], dot = 0;
-          widen_pack(other, wide);
+      for (int e = 0; e < D; ++e) {
+        if (e >= longest) break;
+        const auto other = load_pack(reinterpret_cast<const T*>(plane + offset[e]));
+        Acc wide[N], dot = 0;
+        widen_pack(other, wide);
 #pragma unroll
-          for (int n = 0; n < N; ++n) dot += factor[n] * wide[n];
-          sum[e] += dot;
-        }
+        for (int n = 0; n < N; ++n) dot += factor[n] * wide[n];
+        sum[e] += dot;
       }
     }
-    __syncthreads();  // before the stage is filled again
-  }
+  });
 #pragma unroll
   for (int e = 0; e < D; ++e)
     if (e < degree) shares[split * entries + span.begin + e] = sum[e];

@@ -70,6 +70,27 @@ struct TileMemory {
     for (int h = threadIdx.x; h < plane; h += blockDim.x) halo[h] = from[int64_t(tile) * plane + h];
   }
 
+  // Where the planes of a stage begin: gathered vertices, then those of the tile's own rows.
+  __device__ __forceinline__ uint4* planes(const TileShape& s, int stage) const {
+    return stages + stage * s.stage_slots();
+  }
+
+  // Has the vertices in the slots copied: a pack of each, from `from` on, whose vertices are `stride` elements apart,
+  // to a plane. The threads that have this pack start at `begin`, `step` apart.
+  template <class T>
+  __device__ __forceinline__ void gather(uint4* to, const T* from, int64_t stride, int begin, int step) const {
+    for (int h = begin; h < plane - 1; h += step) {
+      const int32_t v = halo[h];
+      if (v >= 0) copy_ahead(to + h, from + v * stride);
+    }
+  }
+  // The same of the tile's own `count` rows.
+  template <class T>
+  __device__ __forceinline__ void gather_rows(uint4* to, const T* from, int64_t stride, int count, int begin,
+                                              int step) const {
+    for (int r = begin; r < count; r += step) copy_ahead(to + r, from + vertex[r] * stride);
+  }
+
   // The last slot of every plane holds zeros.
   __device__ __forceinline__ void clear_zeros(const TileShape& s) const {
     const int packs = 1 << s.pack_bits;
@@ -78,6 +99,26 @@ struct TileMemory {
           make_uint4(0, 0, 0, 0);
   }
 };
+
+// Calls fetch(item, stage) for the items of a split, one item ahead, and work(item, stage) once its copies have
+// arrived.
+template <class Fetch, class Work>
+__device__ __forceinline__ void for_items(const TileShape& s, int split, const Fetch& fetch, const Work& work) {
+  const int items = s.batch * s.chunks;
+  const auto next = [&](int item, int stage) {
+    if (item < items) fetch(item, stage);
+    end_of_copies();
+  };
+  next(split, 0);
+  int stage = 0;
+  for (int item = split; item < items; item += s.splits, stage ^= 1) {
+    next(item + s.splits, stage ^ 1);
+    wait_for_copies();
+    __syncthreads();
+    work(item, stage);
+    __syncthreads();  // before the stage is filled again
+  }
+}
 
 // A row's entries in registers. Rows shorter than D are filled up with -0 times a slot of zeros, which changes no bit
 // of a sum.
@@ -155,7 +196,6 @@ __global__ void __launch_bounds__(kTileThreads, 4)
   const int packs = 1 << s.pack_bits;  // of a chunk
   const bool down = s.from > s.to;
   const int pack = thread & (packs - 1), begin = thread >> s.pack_bits, step = blockDim.x >> s.pack_bits;
-  const int items = s.batch * s.chunks;
   for (int k = s.from; k != s.to; k += down ? -1 : 1) {
     const bool of_x = k == 1 && !down && x != nullptr;
     const int64_t in_stride = of_x ? s.width : s.orders * s.width, stride = s.orders * s.width;
@@ -169,35 +209,18 @@ __global__ void __launch_bounds__(kTileThreads, 4)
     };
     const auto has_pack = [&](int item) { return (item % s.chunks << s.pack_bits) + pack < s.packs; };
     const auto fetch = [&](int item, int stage) {
-      if (item < items && has_pack(item)) {
-        uint4* const to = memory.stages + stage * s.stage_slots();
-        const T* const from = in + element(item, in_stride);
-        for (int h = begin; h < s.plane - 1; h += step) {
-          const int32_t vertex = memory.halo[h];
-          if (vertex >= 0) copy_ahead(to + pack * s.plane_slots() + h, from + vertex * in_stride);
-        }
-        uint4* own = to + packs * s.plane_slots() + pack * s.row_slots();
-        const T* const of_row = z + element(item, stride);
-        if (subtracts)
-          for (int r = begin; r < count; r += step)
-            copy_ahead(own + r, of_row + memory.vertex[r] * stride + minus * int64_t(s.width));
-        own += packs * s.row_slots();
-        if (down)
-          for (int r = begin; r < count; r += step)
-            copy_ahead(own + r, of_row + memory.vertex[r] * stride + k * int64_t(s.width));
-      }
-      end_of_copies();
+      if (!has_pack(item)) return;
+      uint4* const to = memory.planes(s, stage);
+      memory.gather(to + pack * s.plane_slots(), in + element(item, in_stride), in_stride, begin, step);
+      uint4* own = to + packs * s.plane_slots() + pack * s.row_slots();
+      const T* const of_rows = z + element(item, stride);
+      if (subtracts) memory.gather_rows(own, of_rows + minus * int64_t(s.width), stride, count, begin, step);
+      own += packs * s.row_slots();
+      if (down) memory.gather_rows(own, of_rows + k * int64_t(s.width), stride, count, begin, step);
     };
-
-    fetch(split, 0);
-    int stage = 0;
-    for (int item = split; item < items; item += s.splits, stage ^= 1) {
-      fetch(item + s.splits, stage ^ 1);
-      wait_for_copies();
-      __syncthreads();
-      const uint4* const base = memory.stages + stage * s.stage_slots();
-      Pack<T, N>* const results =
-          reinterpret_cast<Pack<T, N>*>(memory.stages + stage * s.stage_slots() + packs * s.plane_slots());
+    for_items(s, split, fetch, [&](int item, int stage) {
+      uint4* const base = memory.planes(s, stage);
+      Pack<T, N>* const results = reinterpret_cast<Pack<T, N>*>(base + packs * s.plane_slots());
       const int first_pack = item % s.chunks << s.pack_bits, live = min(packs, s.packs - first_pack);
       if (thread < count) {
         for (int p = 0; p < live; ++p) {
@@ -241,8 +264,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
           if (of_x) *reinterpret_cast<uint4*>(to + at) = base[pack * s.plane_slots() + memory.own[r]];
         }
       }
-      __syncthreads();  // before the stage is filled again
-    }
+    });
     if (k + (down ? -1 : 1) != s.to) wait_for_blocks(barriers + 2 * split, s.tiles);
   }
 #endif
