@@ -56,7 +56,7 @@ def _library() -> ctypes.CDLL:
         argument for folder in cpp_extension.include_paths("cpu") for argument in ("-isystem", folder)
     ]  # system headers: their warnings are not ours
     flags = ["-O1", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fvisibility=hidden"]
-    flags += ["-DTORCH_TARGET_VERSION=0x020b000000000000"]
+    flags += ["-DTORCH_TARGET_VERSION=0x020b000000000000", "-DCHEBLIENET_POISON"]
     libraries = [f"-L{Path(torch.__path__[0]) / 'lib'}", "-ltorch_cpu", "-lc10"]
     source = Path(__file__).with_name("chebyshev_probe.cpp")
     subprocess.run([*compiler, *flags, *includes, str(source), "-o", str(target), *libraries], check=True)
@@ -87,11 +87,7 @@ def _call(sim: Simulator, operator: Callable[..., Any], device: Device, argument
     hook = _HOOK(launch)
     sizes = (ctypes.c_int64(n) for n in (device.memory, device.shared, device.resident))
     _library().cheblienet_probe(hook, *sizes, device.steps.encode())
-    torch.use_deterministic_algorithms(True)  # memory that nobody has written is NaN
-    try:
-        result = operator(*arguments)
-    finally:
-        torch.use_deterministic_algorithms(False)
+    result = operator(*arguments)
     if failure:
         raise failure[0]
     return result
