@@ -124,7 +124,7 @@ def test_the_same_bits_whatever_the_schedule(executor, dtype, same_bits):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("cin", "cout"), [(24, 40), (40, 24), (3, 5), (16, 1)])
-def test_the_same_bits_from_every_implementation(simulator, cin, cout, dtype):
+def test_the_same_bits_from_every_implementation(sm_90, cin, cout, dtype):
     """Row by row, on tiles by order and on tiles at once; chunks of one, two and four packs, one split and several."""
     x, weight, laplacian, bias, dy = problem((3, 40, cin, cout, 4), dtype)
     matrix = pattern_of(laplacian, 9), laplacian.values
@@ -137,8 +137,8 @@ def test_the_same_bits_from_every_implementation(simulator, cin, cout, dtype):
         Device(steps="orders", resident=1000, shared=20 << 10),
         Device(steps="orders", resident=4),  # they do not fit: an order at a time
     ):
-        y = simulator.chebyshev(x, weight, *matrix, bias, device=device)
-        gradients = simulator.chebyshev_backward(dy, x, weight, *matrix, True, True, True, False, device=device)
+        y = sm_90.chebyshev(x, weight, *matrix, bias, device=device)
+        gradients = sm_90.chebyshev_backward(dy, x, weight, *matrix, True, True, True, False, device=device)
         results.append([t.view(torch.uint8) for t in (y, *gradients[:3])])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
