@@ -1,11 +1,14 @@
 """What it asks of a GPU and of its link to build a graph, from elements to the Laplacian as the operators take it."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from cheblienet.graphs import GEGraph
+from cheblienet.graphs.order import spatial_order
+from cheblienet.ops.csr import csr_from_rows, with_tiles
 
 from .. import graphs
 from .stand_in import DEVICE, Counts, counted
@@ -60,5 +63,19 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def seconds_of_tables(size: int) -> tuple[int, float]:
+    """The vertices of SE(2), size x size x 6, and what this CPU takes for the tables of tiles of a layer there."""
+    graph = graphs.se2(size, "cpu")
+    order = spatial_order(graph.group, graph.elements, graph.size)
+    rowptr, col, values = graph._laplacian_rows(True, None)
+    matrix = csr_from_rows(rowptr, col, values, order, for_gpu=True)
+    start = time.perf_counter()
+    with_tiles(matrix)
+    return graph.num_vertices, time.perf_counter() - start
+
+
 if __name__ == "__main__":
     print(table())
+    for size in (28, 96, 408):
+        vertices, seconds = seconds_of_tables(size)
+        print(f"tables of tiles, {vertices:,} vertices: {seconds:.2f} s on this CPU")
