@@ -78,8 +78,8 @@ def convolve(x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor, b
 class _Chebyshev(torch.autograd.Function):
     """The gradients that `chebyshev_registry` has for compilers, for eager mode, of a signal (B, C, V).
 
-    It takes a third of their time: the kernels in Python that the dispatcher would enter are left out, and the nodes for
-    two transpositions.
+    It leaves out the kernels in Python that the dispatcher would enter, and the nodes for two transpositions. What a call
+    costs then: `python -m benchmarks --only overhead`.
     """
 
     @staticmethod

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kClasses = 8;         // groups of banks: 16 bytes of 128
 constexpr int kLanes = 8;           // that read 16 bytes each in one phase
-constexpr int kSweeps = 3;          // over a greedy colouring; a fourth gains less than one per cent
+constexpr int kSweeps = 3;          // over a greedy colouring
 constexpr int64_t kMostRows = 128;  // threads of a block
 
 struct Pattern {

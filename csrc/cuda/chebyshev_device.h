@@ -104,7 +104,6 @@ struct DeviceChebyshev {
   Tensor stacked(PrepareCall<S>& p, bool side_by_side) const {
     const int64_t width = padded(side_by_side ? cout : cin);
     if (!side_by_side && width == cin) return flat(weight, orders * cin);
-    if (side_by_side && orders == 1 && width == cout) return flat(weight, cin);
     Tensor out = side_by_side ? new_empty(weight, {cin, orders * width}, weight.scalar_type())
                               : new_empty(weight, {orders * width, cout}, weight.scalar_type());
     p.weight = weight.const_data_ptr<S>();
@@ -175,11 +174,11 @@ struct DeviceChebyshev {
     const bool on_cin = need_values || (orders > 1 && padded(cin) * (int(need_x) + int(need_weight)) < padded(cout));
     const bool forms_z = on_cin && (need_weight || need_values), forms_a = on_cin && (need_x || need_values);
     const bool multiplies = need_x || need_weight || need_values;
-    const int64_t width = on_cin ? cin : cout, slots = orders * padded(width);
+    const int64_t width = on_cin ? cin : cout, slots = orders > 1 ? orders * padded(width) : cout;
     const int64_t count = orders > 1 ? blocks(width, forms_z && forms_a ? 2 : 1) : 1;
 
     PrepareCall<S> before = preparation();
-    const Tensor theta = forms_a || need_x ? stacked(before, !on_cin) : weight;
+    const Tensor theta = orders > 1 && (forms_a || need_x) ? stacked(before, !on_cin) : weight;
     FinishCall<S> after{};
     Tensor sums = new_empty(x, {need_bias ? sum_parts(batch * vertices, static_cast<int32_t>(cout)) : 0, cout},
                             ScalarType::Double);
@@ -187,14 +186,12 @@ struct DeviceChebyshev {
     // A share of dTheta per block of samples, in the type of sums.
     Tensor shares =
         new_empty(x, {need_weight ? count : 0, on_cin ? slots : cin, on_cin ? cout : slots}, scalar_type<T>());
-    if (orders == 1 && !on_cin) {  // dy is its own order 0
+    if (orders == 1) {  // dy is its own order 0
       launch(before);
       const Tensor dy_rows = flat(dy, batch * vertices);
       if (need_x) product(dy_rows, transposed(flat(weight, cin)), flat(dx, batch * vertices));
-      if (need_weight) {
-        shares = new_empty(x, {1, cin, cout}, scalar_type<T>());
+      if (need_weight)
         exact_product(transposed(flat(x, batch * vertices)), dy_rows, torch::stable::select(shares, 0, 0));
-      }
     } else if (multiplies) {
       Tensor first_memory = workspace(width, count),
              second_memory = forms_z && forms_a ? workspace(width, count) : first_memory;

@@ -53,7 +53,7 @@ template <class T>
 constexpr int kPackSize = 16 / sizeof(T);
 
 // All elements of a pack in the type of sums. Two of bfloat16 are the halves of a word, which a shift and a mask widen;
-// taken one by one they cost half as many instructions more.
+// taken one by one, each would be moved to a register of its own first.
 template <class T, int N>
 __device__ __forceinline__ void widen_pack(const Pack<T, N>& pack, device_accumulate_t<T>* to) {
   if constexpr (std::is_same_v<T, __nv_bfloat16> && N % 2 == 0) {

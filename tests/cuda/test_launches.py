@@ -73,6 +73,9 @@ def test_of_a_convolution_of_order_one(sm_90):
     assert launches(sm_90, "chebyshev", x, weight, *matrix, bias) == {"products": 1}
     needs = (True, True, True, False)
     assert launches(sm_90, "chebyshev_backward", dy, x, weight, *matrix, *needs) == {**AROUND, "products": 2}
+    x, weight, matrix, _, dy = convolution(3, 5, torch.float32, 1)
+    found = launches(sm_90, "chebyshev_backward", dy, x, weight, *matrix, True, True, False, False)
+    assert found == {"chebyshev_finish": 1, "products": 2}  # without a bias, whatever the widths
 
 
 def test_of_the_gradient_of_the_laplacian(sm_90):
