@@ -8,8 +8,8 @@
 #include <cmath>
 #include <vector>
 
+#include "../batch_norm_operands.h"
 #include "../math/moments.h"
-#include "../running_statistics.h"
 #include "norm_rows.h"
 #include "result_memory.h"
 
@@ -189,8 +189,10 @@ struct Forward {
 std::tuple<Tensor, Tensor> batch_norm_fixed(const Tensor& x, std::optional<Tensor> residual, const Tensor& weight,
                                             const Tensor& bias, const Tensor& mean, const Tensor& var, double eps,
                                             bool relu) {
-  Forward forward{x, residual, weight, bias, eps, relu};
-  dispatch(x, "batch_norm", [&](auto zero) { forward.apply(forward.blocks<decltype(zero)>(), mean, var); });
+  const NormOperands given = checked_batch_norm("batch_norm", x, residual, {}, weight, bias, mean, var, eps);
+  Forward forward{given.x, given.residual, given.weight, given.bias, eps, relu};
+  dispatch(x, "batch_norm",
+           [&](auto zero) { forward.apply(forward.blocks<decltype(zero)>(), *given.mean, *given.var); });
   return {forward.y, forward.sum};
 }
 
@@ -198,7 +200,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked(const Tensor& x, s
                                                               const Tensor& weight, const Tensor& bias,
                                                               std::vector<Tensor> running,
                                                               std::optional<double> momentum, double eps, bool relu) {
-  Forward forward{x, residual, weight, bias, eps, relu};
+  const NormOperands given = checked_batch_norm("batch_norm", x, residual, {}, weight, bias, {}, {}, eps);
+  check_batch("batch_norm", x, weight);
+  check_running("batch_norm", running, x, weight.numel());
+  Forward forward{given.x, given.residual, given.weight, given.bias, eps, relu};
   Tensor mean = like_channels(weight), var = like_channels(weight);
   dispatch(x, "batch_norm", [&](auto zero) {
     using S = decltype(zero);
@@ -211,7 +216,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked(const Tensor& x, s
       mp[c] = static_cast<T>(moments[c]);
       vp[c] = static_cast<T>(moments[blocks.channels + c] / blocks.rows);
     }
-    const auto tracked = running_statistics<T>(running, momentum, blocks.channels);
+    const auto tracked = running_statistics<T>(running, momentum);
     if (tracked.mean != nullptr) {
       ++*tracked.batches;
       const T step = tracked.step(), count = static_cast<T>(blocks.rows);
@@ -226,14 +231,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm(const Tensor& x, std::opti
                                                       const Tensor& weight, const Tensor& bias,
                                                       std::optional<Tensor> mean, std::optional<Tensor> var, double eps,
                                                       bool relu) {
+  STD_TORCH_CHECK(mean.has_value() == var.has_value(), "batch_norm: mean, var: expected both or neither");
   if (!mean) return batch_norm_tracked(x, residual, weight, bias, {}, 0.0, eps, relu);
   auto [y, sum] = batch_norm_fixed(x, residual, weight, bias, *mean, *var, eps, relu);
   return {y, torch::stable::clone(*mean), torch::stable::clone(*var), sum};
 }
 
-std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& grad, const Tensor& s, const Tensor& weight,
-                                                       const Tensor& bias, const Tensor& mean, const Tensor& var,
-                                                       double eps, bool relu, bool batch_statistics) {
+std::tuple<Tensor, Tensor, Tensor> batch_norm_backward(const Tensor& gradient, const Tensor& signal,
+                                                       const Tensor& scale, const Tensor& shift,
+                                                       const Tensor& mean_used, const Tensor& var_used, double eps,
+                                                       bool relu, bool batch_statistics) {
+  const NormOperands given =
+      checked_batch_norm("batch_norm_backward", signal, {}, gradient, scale, shift, mean_used, var_used, eps);
+  const Tensor &grad = *given.grad, &s = given.x, &weight = given.weight, &bias = given.bias, &mean = *given.mean,
+               &var = *given.var;
   const int64_t channels = weight.numel(), rows = rows_of(s, weight);
   Tensor ds = recycled_like(s), dweight = like_channels(weight), dbias = like_channels(weight);
   dispatch(s, "batch_norm_backward", [&](auto zero) {

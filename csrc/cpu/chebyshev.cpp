@@ -15,13 +15,16 @@
 namespace cheblienet {
 namespace {
 
-Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, const Tensor& col, const Tensor& values,
-                 std::optional<Tensor> bias) {
+Tensor chebyshev_pattern(const Tensor& signal, const Tensor& theta, const std::vector<Tensor>& pattern,
+                         const Tensor& values, std::optional<Tensor> shift) {
+  const ChebyshevOperands given = checked_chebyshev("chebyshev", signal, theta, pattern, values, shift);
+  const Tensor &x = given.x, &weight = given.weight;
+  const std::optional<Tensor>& bias = given.bias;
   Tensor y = recycled_result(x, {x.size(0), x.size(1), weight.size(2)});
   dispatch(x, "chebyshev", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;
-    const ChebyshevCall<S> call(x, weight, rows, col, values);
+    const ChebyshevCall<S> call("chebyshev", given);
     const int64_t vertices = call.vertices, orders = call.orders, cin = call.cin, cout = call.cout;
     const bool narrows = cout < cin && orders > 1;
     const auto space = call.workspace(narrows ? cout : cin);
@@ -100,9 +103,9 @@ Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, cons
   return y;
 }
 
-Tensor chebyshev_pattern(const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern,
-                         const Tensor& values, std::optional<Tensor> bias) {
-  return chebyshev(x, weight, pattern.at(0), pattern.at(1), values, std::move(bias));
+Tensor chebyshev(const Tensor& x, const Tensor& weight, const Tensor& rows, const Tensor& col, const Tensor& values,
+                 std::optional<Tensor> bias) {
+  return chebyshev_pattern(x, weight, {rows, col}, values, std::move(bias));
 }
 
 }  // namespace

@@ -141,10 +141,12 @@ struct Backward {
   }
 };
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
-                                                              const Tensor& rows, const Tensor& col,
-                                                              const Tensor& values, bool need_x, bool need_weight,
-                                                              bool need_bias, bool need_values) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward_pattern(
+    const Tensor& gradient, const Tensor& signal, const Tensor& theta, const std::vector<Tensor>& pattern,
+    const Tensor& entries, bool need_x, bool need_weight, bool need_bias, bool need_values) {
+  const ChebyshevOperands given =
+      checked_chebyshev("chebyshev_backward", signal, theta, pattern, entries, {}, gradient);
+  const Tensor &x = given.x, &weight = given.weight, &values = given.values, &grad = *given.grad;
   const int64_t batch = x.size(0), edges = values.size(0), outputs = weight.size(2);
   Tensor dx = recycled_result(x, {need_x ? batch : 0, x.size(1), x.size(2)});
   Tensor dweight = new_empty(x, {need_weight ? weight.size(0) : 0, weight.size(1), outputs}, x.scalar_type());
@@ -153,7 +155,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
   dispatch(x, "chebyshev_backward", [&](auto zero) {
     using S = decltype(zero);
     using T = accumulate_t<S>;
-    const ChebyshevCall<S> call(x, weight, rows, col, values);
+    const ChebyshevCall<S> call("chebyshev_backward", given);
     const int64_t orders = call.orders, cin = call.cin, cout = call.cout;
     // On Cout one run serves both gradients; on Cin each takes a run of its own.
     const bool on_cin = orders > 1 && (need_values || cin * (int(need_x) + int(need_weight)) < cout);
@@ -209,11 +211,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad
   return {dx, dweight, dbias, dvalues};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward_pattern(
-    const Tensor& grad, const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern, const Tensor& values,
-    bool need_x, bool need_weight, bool need_bias, bool need_values) {
-  return chebyshev_backward(grad, x, weight, pattern.at(0), pattern.at(1), values, need_x, need_weight, need_bias,
-                            need_values);
+std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward(const Tensor& grad, const Tensor& x, const Tensor& weight,
+                                                              const Tensor& rows, const Tensor& col,
+                                                              const Tensor& values, bool need_x, bool need_weight,
+                                                              bool need_bias, bool need_values) {
+  return chebyshev_backward_pattern(grad, x, weight, {rows, col}, values, need_x, need_weight, need_bias, need_values);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "../chebyshev_operands.h"
 #include "arena.h"
 #include "chebyshev_orders.h"
 #include "matrix.h"
@@ -93,23 +94,25 @@ template <class S>
 struct ChebyshevCall {
   using T = accumulate_t<S>;
 
+  Pattern pattern;
   Csr<T> laplacian;
   int64_t batch, vertices, orders, cin, cout;
   bool in_place;    // rows of tensors are those of matrices: in the order of the Laplacian, and stored as T
   bool tiles;       // matrix products take their factors rounded to bfloat16
   const S* weight;  // (R, Cin, Cout)
 
-  ChebyshevCall(const Tensor& x, const Tensor& w, const Tensor& rows, const Tensor& col, const Tensor& values)
-      : laplacian{static_cast<const RowSpan*>(rows.const_data_ptr()), col.const_data_ptr<int32_t>(),
-                  values.const_data_ptr<T>()},
-        batch(x.size(0)),
-        vertices(x.size(1)),
-        orders(w.size(0)),
-        cin(w.size(1)),
-        cout(w.size(2)),
-        in_place(std::is_same_v<S, T> && laplacian.in_order(vertices)),
+  ChebyshevCall(const char* op, const ChebyshevOperands& given)
+      : pattern(op, given.pattern[0], given.pattern[1]),
+        laplacian{static_cast<const RowSpan*>(given.pattern[0].const_data_ptr()),
+                  given.pattern[1].const_data_ptr<int32_t>(), given.values.const_data_ptr<T>()},
+        batch(given.x.size(0)),
+        vertices(given.x.size(1)),
+        orders(given.weight.size(0)),
+        cin(given.weight.size(1)),
+        cout(given.weight.size(2)),
+        in_place(std::is_same_v<S, T> && pattern.in_order()),
         tiles(std::is_same_v<S, BFloat16> && std::min(cin, cout) >= kTileColumns && has_tiles()),
-        weight(w.const_data_ptr<S>()) {}
+        weight(given.weight.const_data_ptr<S>()) {}
 
   // Whether a second thread gains nothing: below 18 us a call on a core with 512-bit vectors.
   bool small() const { return batch * vertices * orders * cin * cout < (int64_t(1) << 17); }
@@ -133,7 +136,7 @@ struct ChebyshevCall {
   // way make moving them a rare event. `whole`: all rows are needed afterwards.
   Workspace workspace(int64_t width, bool whole = false) const {
     const bool narrow = width * static_cast<int64_t>(sizeof(T)) <= 128;
-    const int64_t block = vertices <= 8192 ? vertices : narrow ? 1024 : 512;
+    const int64_t block = vertices <= Pattern::kInCache ? vertices : narrow ? 1024 : 512;
     Workspace result{width, samples_at_once(width), block, vertices};
     if (block < vertices && !whole) result.rows = std::min(vertices, 2 * polynomial(result, 1, false).window());
     return result;
@@ -141,7 +144,14 @@ struct ChebyshevCall {
 
   // Rows that threads share are worked on in sweeps.
   ChebyshevOrders<T> polynomial(const Workspace& w, int64_t samples, bool shared) const {
-    return {laplacian, vertices, orders, samples, w.width, shared ? vertices : w.block, shared ? vertices : w.rows};
+    return {laplacian,
+            &pattern,
+            vertices,
+            orders,
+            samples,
+            w.width,
+            shared ? vertices : w.block,
+            shared ? vertices : w.rows};
   }
 
   Scratch<T> workspaces(Arena& arena, const Chunks& chunks, const Workspace& w, bool order_0_has_tensor = true) const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../torch_api.h"
+#include "pattern.h"
 #include "sparse_rows.h"
 
 namespace cheblienet {
@@ -29,6 +30,7 @@ struct OrderRows {
 template <class T>
 struct ChebyshevOrders {
   Csr<T> laplacian;
+  const Pattern* pattern;
   int64_t vertices, orders;
   // How the wave runs: samples and channels of a row, rows per block (one block of all rows is a sweep per order), and
   // rows in the workspace: all, or at least those of `window`.
@@ -77,14 +79,13 @@ struct ChebyshevOrders {
   // How many rows are under way at most: loaded, or about to be, and still to be read.
   int64_t window() const {
     std::vector<int64_t> done(orders + 1, 0);
-    int64_t needed = 0, most = 0;
+    int64_t most = 0;
     for (int64_t to = 0; to < vertices;) {
       to = std::min(to + block, vertices);
       std::vector<int64_t> next(orders + 1, to);
       for (int64_t stage = orders - 1; stage > 0; --stage)
-        next[stage - 1] = std::max(done[stage - 1], int64_t(laplacian.rows[next[stage] - 1].reach));
-      needed = first_needed(done, needed);
-      most = std::max(most, next[0] - needed);
+        next[stage - 1] = std::max(done[stage - 1], pattern->reach(next[stage]));
+      most = std::max(most, next[0] - first_needed(done));
       done = next;
     }
     return most;
@@ -100,14 +101,14 @@ struct ChebyshevOrders {
   void wave(const OrderRows<T>& workspace, const Load& load, const Use& use, const Step& step_of) const {
     std::vector<int64_t> done(orders + 1, 0);
     OrderRows<T> work = workspace;
-    int64_t first = 0, needed = 0;  // the first row in the workspace, and the first that will be read again
+    int64_t first = 0;  // row in the workspace
     const auto advance = [&](const auto& self, int64_t stage, int64_t to) -> void {
       const int64_t from = done[stage];
       if (from >= to) return;
-      if (stage > 0) self(self, stage - 1, stage < orders ? laplacian.rows[to - 1].reach : to);
+      if (stage > 0) self(self, stage - 1, stage < orders ? pattern->reach(to) : to);
       if (stage == 0) {
         if (to - first > capacity) {
-          needed = first_needed(done, needed);
+          const int64_t needed = first_needed(done);
           for (int64_t k = 0; k < orders; ++k)
             for (int64_t s = 0; s < samples; ++s) std::copy(work[k](needed, s), work[k](from, s), workspace[k](0, s));
           first = needed;
@@ -126,11 +127,10 @@ struct ChebyshevOrders {
     for (int64_t to = 0; to < vertices;) advance(advance, orders, to = std::min(to + block, vertices));
   }
 
-  // The first row that a wave which has come as far as `done` will read again; not before `from`. L is symmetric, so
-  // the rows that the last step still reaches for are those that reach beyond it.
-  int64_t first_needed(const std::vector<int64_t>& done, int64_t from) const {
-    while (from < done[orders] && laplacian.rows[from].reach <= done[orders - 1]) ++from;
-    return from;
+  // The first row that a wave which has come as far as `done` will read again: of those in use, or reached for by the
+  // last step, which is behind all others.
+  int64_t first_needed(const std::vector<int64_t>& done) const {
+    return std::min(done[orders], pattern->first_read(done[orders - 1]));
   }
 };
 

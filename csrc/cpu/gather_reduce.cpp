@@ -1,5 +1,5 @@
 // Pooling and unpooling: every output vertex reduces the members that an index names; channels run innermost.
-#include "../reduction_name.h"
+#include "../gather_operands.h"
 
 #include <algorithm>
 #include <vector>
@@ -48,12 +48,31 @@ void average(const Gather<T>& g, int64_t sample, int64_t out, T* y, accumulate_t
   for (int64_t c = 0; c < g.channels; ++c) y[c] = static_cast<T>(sum[c] / std::max<int64_t>(count, 1));
 }
 
-std::tuple<Tensor, Tensor> gather_reduce(const Tensor& x, const Tensor& index, const Tensor&, const Tensor&,
-                                         std::optional<Tensor> choice, std::string name) {
-  const Reduction reduction = reduction_from(name);
+// That every output has a member among the vertices, and of those that are chosen, whose slots are `choice`, each is
+// one.
+void check_members(const char* op, const Tensor& index, int64_t vertices, const uint8_t* choice) {
+  const int64_t outputs = index.size(0), members = index.size(1);
+  const int64_t* member = index.const_data_ptr<int64_t>();
+  check_range(op, "index", member, outputs * members, -1, vertices - 1);
+  for (int64_t out = 0; out < outputs; ++out, member += members) {
+    STD_TORCH_CHECK(std::any_of(member, member + members, [](int64_t v) { return v >= 0; }), op,
+                    ": index: expected a member for each output, got none for ", out);
+    STD_TORCH_CHECK(choice == nullptr || (choice[out] < members && member[choice[out]] >= 0), op,
+                    ": choice: expected the slot of a member for each output, got ", choice ? int(choice[out]) : 0,
+                    " for ", out);
+  }
+}
+
+std::tuple<Tensor, Tensor> gather_reduce(const Tensor& signal, const Tensor& table, const Tensor& rowptr,
+                                         const Tensor& entry, std::optional<Tensor> choice, std::string name) {
+  const GatherOperands given = checked_gather("gather_reduce", signal, table, rowptr, entry, choice, name, false);
+  const Tensor &x = given.signal, &index = given.index;
+  const Reduction reduction = given.reduction;
+  check_members("gather_reduce", index, x.size(1),
+                reduction == Reduction::rand ? given.chosen.const_data_ptr<uint8_t>() : nullptr);
   const int64_t batch = x.size(0), outputs = index.size(0), channels = x.size(2);
   Tensor y = recycled_result(x, {batch, outputs, channels});
-  Tensor winner = reduction == Reduction::rand  ? torch::stable::clone(*choice)
+  Tensor winner = reduction == Reduction::rand  ? torch::stable::clone(given.chosen)
                   : reduction == Reduction::max ? new_empty(x, {batch, outputs, channels}, ScalarType::Byte)
                                                 : new_empty(x, {0}, ScalarType::Byte);
   dispatch(x, "gather_reduce", [&](auto zero) {
@@ -82,14 +101,21 @@ std::tuple<Tensor, Tensor> gather_reduce(const Tensor& x, const Tensor& index, c
 
 // A gather over the transposed index: every vertex collects from the outputs that read it, so no two threads write one
 // address and the order of the sum is fixed.
-Tensor gather_reduce_backward(const Tensor& grad, const Tensor& winner, const Tensor& index, const Tensor& rowptr,
-                              const Tensor& entry, std::string name) {
-  const Reduction reduction = reduction_from(name);
+Tensor gather_reduce_backward(const Tensor& gradient, const Tensor& winner, const Tensor& table, const Tensor& pointers,
+                              const Tensor& entries, std::string name) {
+  const char* const op = "gather_reduce_backward";
+  const GatherOperands given = checked_gather(op, gradient, table, pointers, entries, winner, name, true);
+  const Tensor &grad = given.signal, &index = given.index, &rowptr = given.rowptr, &entry = given.entry;
+  const Reduction reduction = given.reduction;
   const int64_t batch = grad.size(0), outputs = grad.size(1), channels = grad.size(2), members = index.size(1);
   const int64_t vertices = rowptr.size(0) - 1;
   const int64_t *ip = index.const_data_ptr<int64_t>(), *rp = rowptr.const_data_ptr<int64_t>(),
                 *ep = entry.const_data_ptr<int64_t>();
-  const uint8_t* wp = winner.const_data_ptr<uint8_t>();
+  const uint8_t* wp = given.chosen.const_data_ptr<uint8_t>();
+  STD_TORCH_CHECK(rp[0] == 0 && rp[vertices] == entry.size(0) && std::is_sorted(rp, rp + vertices + 1), op,
+                  ": rowptr: expected ascending numbers from 0 to n = ", entry.size(0));
+  check_range(op, "entry", ep, entry.size(0), 0, outputs * members - 1);
+  check_range(op, "winner", wp, given.chosen.numel(), 0, members - 1);
   Tensor dx = recycled_result(grad, {batch, vertices, channels});
   dispatch(grad, "gather_reduce_backward", [&](auto zero) {
     using T = decltype(zero);

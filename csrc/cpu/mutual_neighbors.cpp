@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "../torch_api.h"
+#include "../geometry_operands.h"
 #include "arena.h"
 #include "progress.h"
 
@@ -15,22 +15,21 @@ struct Neighbour {
   double sqdist;
 };
 
-std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& index, const Tensor& sqdist, double limit,
+std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& neighbours, const Tensor& distances_to, double limit,
                                             const std::optional<Tensor>& mailbox) {
+  const auto [index, sqdist] = checked_mutual(neighbours, distances_to, limit);
   const Progress progress(mailbox);
-  STD_TORCH_CHECK(index.dim() == 2 && sqdist.dim() == 2 && index.size(0) == sqdist.size(0) &&
-                      index.size(1) == sqdist.size(1) && index.is_contiguous() && sqdist.is_contiguous() &&
-                      index.scalar_type() == ScalarType::Long && sqdist.scalar_type() == ScalarType::Double,
-                  "mutual_neighbors: expected contiguous index (V, K) int64 and sqdist (V, K) float64");
   const int64_t vertices = index.size(0), k = index.size(1), grain = 1 + 16384 / (k + 1);
   constexpr double none = -1;  // no squared distance
   const int64_t* neighbour = index.const_data_ptr<int64_t>();
   const double* distance = sqdist.const_data_ptr<double>();
   STD_TORCH_CHECK(std::all_of(neighbour, neighbour + vertices * k, [&](int64_t u) { return u >= -1 && u < vertices; }),
                   "mutual_neighbors: index: expected vertices below ", vertices, ", or -1 for none");
+  for (int64_t slot = 0; slot < vertices * k; ++slot)
+    STD_TORCH_CHECK(neighbour[slot] < 0 || distance[slot] >= 0,
+                    "mutual_neighbors: sqdist: expected non-negative numbers, got ", distance[slot]);
 
   // Lookups read vertices of four bytes: 16 neighbours are one cache line. What they find is kept, not looked up again.
-  STD_TORCH_CHECK(vertices < int64_t(1) << 31, "mutual_neighbors: expected less than 2^31 vertices, got ", vertices);
   Tensor sorted = new_result(index, {vertices, k}, ScalarType::Int),
          distances = new_result(index, {vertices, k}, ScalarType::Double),
          means = new_result(index, {vertices, k}, ScalarType::Double);

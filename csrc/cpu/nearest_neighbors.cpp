@@ -4,13 +4,14 @@
 #include "../math/nearest.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
 #include "../math/r2.h"
 #include "../math/s2.h"
 #include "../math/se2.h"
-#include "../torch_api.h"
+#include "../geometry_operands.h"
 #include "arena.h"
 #include "element_tree.h"
 #include "grid_search.h"
@@ -109,22 +110,24 @@ void search(const double* coordinates, int64_t vertices, const Metric<double>& m
   });
 }
 
-std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tensor& sigmas, int64_t k, std::string group,
-                                             const std::optional<Tensor>& mailbox) {
+std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& points, const Tensor& coefficients, int64_t k,
+                                             std::string group, const std::optional<Tensor>& mailbox) {
+  const auto [elements, sigmas] = checked_search(points, coefficients, k, group);
   const Progress progress(mailbox);
   const int64_t vertices = elements.size(0);
-  STD_TORCH_CHECK(k >= 1 && k < vertices, "nearest_neighbors: expected 1 <= k < V = ", vertices, ", got ", k);
-  STD_TORCH_CHECK(elements.scalar_type() == ScalarType::Double && elements.is_contiguous() &&
-                      sigmas.scalar_type() == ScalarType::Double,
-                  "nearest_neighbors: expected contiguous float64 elements and sigmas");
+  const auto all_of = [](const Tensor& t, const auto& f) {
+    return std::all_of(t.const_data_ptr<double>(), t.const_data_ptr<double>() + t.numel(), f);
+  };
+  STD_TORCH_CHECK(all_of(elements, [](double c) { return std::isfinite(c); }),
+                  "nearest_neighbors: elements: expected finite coordinates, got NaN or infinity");
+  STD_TORCH_CHECK(all_of(sigmas, [](double s) { return s > 0 && std::isfinite(s); }),
+                  "nearest_neighbors: sigmas: expected three positive finite numbers");
   Tensor index = new_result(elements, {vertices, k}, ScalarType::Long),
          sqdist = new_result(elements, {vertices, k}, ScalarType::Double);
   const double* s = sigmas.const_data_ptr<double>();
   const Metric<double> metric{s[0], s[1], s[2]};
   const auto run = [&](auto zero, BoundPairs bound_pairs) {
     using Group = decltype(zero);
-    STD_TORCH_CHECK(elements.size(1) == Group::coordinates, "nearest_neighbors: expected ", Group::coordinates,
-                    " coordinates, got ", elements.size(1));
     search<Group>(elements.const_data_ptr<double>(), vertices, metric, bound_pairs, k,
                   index.mutable_data_ptr<int64_t>(), sqdist.mutable_data_ptr<double>(), progress);
   };
@@ -132,8 +135,7 @@ std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& elements, const Tenso
   if (group == "r2") run(R2<double>{}, bounds.r2);
   else if (group == "se2") run(SE2<double>{}, bounds.se2);
   else if (group == "s2") run(S2<double>{}, bounds.s2);
-  else if (group == "so3") run(SO3<double>{}, bounds.so3);
-  else STD_TORCH_CHECK(false, "nearest_neighbors: expected a group of r2, se2, s2, so3, got ", group);
+  else run(SO3<double>{}, bounds.so3);
   return {index, sqdist};
 }
 

@@ -4,20 +4,20 @@
 #include <vector>
 
 #include "../row_span.h"
-#include "../torch_api.h"
+#include "../checks.h"
 #include "arena.h"
 
 namespace cheblienet {
 namespace {
 
-std::tuple<Tensor, Tensor, Tensor> order_rows(const Tensor& rowptr, const Tensor& col, const Tensor& order) {
-  for (const Tensor* t : {&rowptr, &col, &order})
-    STD_TORCH_CHECK(t->dim() == 1 && t->is_contiguous() && t->scalar_type() == ScalarType::Long,
-                    "order_rows: expected contiguous rowptr (V + 1,), col (E,) and order (V,) int64");
+std::tuple<Tensor, Tensor, Tensor> order_rows(const Tensor& pointers, const Tensor& columns, const Tensor& vertex_of) {
+  const Operands operands("order_rows", columns);
+  const Tensor order = operands.contiguous("order", vertex_of, ScalarType::Long, {kAny}),
+               col = operands.contiguous("col", columns, ScalarType::Long, {kAny}),
+               rowptr = operands.contiguous("rowptr", pointers, ScalarType::Long, {order.size(0) + 1});
   const int64_t vertices = order.size(0), entries = col.size(0);
-  STD_TORCH_CHECK(rowptr.size(0) == vertices + 1, "order_rows: rowptr: expected V + 1 = ", vertices + 1, ", got ",
-                  rowptr.size(0));
-  STD_TORCH_CHECK(entries < int64_t(1) << 31, "order_rows: expected less than 2^31 entries, got ", entries);
+  STD_TORCH_CHECK(std::max(vertices, entries) < int64_t(1) << 31,
+                  "order_rows: expected less than 2^31 vertices and entries, got ", vertices, " and ", entries);
   const int64_t *begin = rowptr.const_data_ptr<int64_t>(), *target = col.const_data_ptr<int64_t>(),
                 *vertex = order.const_data_ptr<int64_t>();
   const auto is_vertex = [&](int64_t v) { return 0 <= v && v < vertices; };

@@ -11,8 +11,8 @@ class Progress {
   explicit Progress(const std::optional<Tensor>& mailbox) {
     if (!mailbox) return;
     STD_TORCH_CHECK(mailbox->dim() == 1 && mailbox->size(0) == 2 && mailbox->is_contiguous() &&
-                        mailbox->scalar_type() == ScalarType::Long,
-                    "progress: expected a contiguous int64 tensor (2,)");
+                        mailbox->scalar_type() == ScalarType::Long && mailbox->is_cpu(),
+                    "progress: expected a contiguous int64 tensor (2,) on the CPU");
     done_ = mailbox->mutable_data_ptr<int64_t>();
   }
 

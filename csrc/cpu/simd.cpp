@@ -4,6 +4,7 @@
 
 #include "norm_rows.h"
 #include "pair_bounds.h"
+#include "read_pattern.h"
 #include "sparse_rows.h"
 
 namespace cheblienet {
@@ -15,6 +16,7 @@ namespace cheblienet {
   extern const NormKernels<float> float_norm_kernels;   \
   extern const NormKernels<double> double_norm_kernels; \
   extern const PairBoundKernels pair_bound_kernels;     \
+  extern const PatternKernels pattern_kernels;          \
   }
 CHEBLIENET_DECLARE_LEVEL(baseline)
 #if defined(__x86_64__)
@@ -31,12 +33,13 @@ struct Level {
   const NormKernels<float>& norm_floats;
   const NormKernels<double>& norm_doubles;
   const PairBoundKernels& pair_bounds;
+  const PatternKernels& patterns;
 };
 
 #define CHEBLIENET_LEVEL(level)                                                                                 \
   Level {                                                                                                       \
     #level, level::float_kernels, level::double_kernels, level::float_norm_kernels, level::double_norm_kernels, \
-        level::pair_bound_kernels                                                                               \
+        level::pair_bound_kernels, level::pattern_kernels                                                       \
   }
 
 Level best_level() {
@@ -78,6 +81,8 @@ const NormKernels<double>& norm_kernels<double>() {
 }
 
 const PairBoundKernels& pair_bound_kernels() { return level().pair_bounds; }
+
+const PatternKernels& pattern_kernels() { return level().patterns; }
 
 const char* simd_level() { return level().name; }
 

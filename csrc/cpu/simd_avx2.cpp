@@ -8,6 +8,7 @@
 #define CHEBLIENET_SIMD_BYTES 32
 #include "norm_rows_kernel.h"
 #include "pair_bounds_kernel.h"
+#include "read_pattern_kernel.h"
 #include "sparse_rows_kernel.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -3,4 +3,5 @@
 #define CHEBLIENET_SIMD_BYTES 16
 #include "norm_rows_kernel.h"
 #include "pair_bounds_kernel.h"
+#include "read_pattern_kernel.h"
 #include "sparse_rows_kernel.h"

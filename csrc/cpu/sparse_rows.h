@@ -13,13 +13,6 @@ struct Csr {
   const RowSpan* rows;
   const int32_t* col;
   const T* value;
-
-  // Whether row i is that of vertex i.
-  bool in_order(int64_t vertices) const {
-    for (int64_t i = 0; i < vertices; ++i)
-      if (rows[i].vertex != i) return false;
-    return true;
-  }
 };
 
 // Rows of channels, `stride` elements apart, of several samples, `segment` elements apart.

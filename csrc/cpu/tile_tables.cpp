@@ -5,18 +5,17 @@
 #include <random>
 #include <vector>
 
-#include "../row_span.h"
-#include "../torch_api.h"
+#include "../chebyshev_operands.h"
+#include "pattern.h"
 
 namespace cheblienet {
 namespace {
 
-constexpr int kClasses = 8;         // groups of banks: 16 bytes of 128
-constexpr int kLanes = 8;           // that read 16 bytes each in one phase
-constexpr int kSweeps = 3;          // over a greedy colouring
-constexpr int64_t kMostRows = 128;  // threads of a block
+constexpr int kClasses = 8;  // groups of banks: 16 bytes of 128
+constexpr int kLanes = 8;    // that read 16 bytes each in one phase
+constexpr int kSweeps = 3;   // over a greedy colouring
 
-struct Pattern {
+struct TiledRows {
   const RowSpan* rows;
   const int32_t* col;
   int64_t vertices, tile_rows;
@@ -34,7 +33,7 @@ struct Tile {
 // Makes tiles one after the other, in memory that it keeps.
 class TileMaker {
  public:
-  explicit TileMaker(const Pattern& pattern) : pattern_(pattern), number_(pattern.vertices, -1) {}
+  explicit TileMaker(const TiledRows& pattern) : pattern_(pattern), number_(pattern.vertices, -1) {}
 
   Tile make(int64_t tile) {
     Tile made;
@@ -124,7 +123,7 @@ class TileMaker {
     }
   }
 
-  const Pattern& pattern_;
+  const TiledRows& pattern_;
   std::vector<int32_t> number_;  // of each row among the members of the present tile, -1 for none
   std::vector<std::pair<int32_t, int32_t>> pairs_;
   std::vector<int32_t> begin_, next_, incidence_, classes_, counts_, order_, use_;
@@ -132,7 +131,7 @@ class TileMaker {
 };
 
 // Writes the two tables of a tile.
-void write(const Pattern& pattern, int64_t tile, const Tile& made, int64_t plane, int64_t degree,
+void write(const TiledRows& pattern, int64_t tile, const Tile& made, int64_t plane, int64_t degree,
            std::vector<int32_t>& slot_of, int32_t* halo, uint16_t* slots) {
   std::fill_n(halo, plane, -1);
   for (size_t v = 0; v < made.members.size(); ++v) {
@@ -154,11 +153,18 @@ void write(const Pattern& pattern, int64_t tile, const Tile& made, int64_t plane
 
 // slots (T, D / 2 + 1, tile_rows) and halo (T, plane) int32 as ops/tiles.py says; without elements where a row has more
 // than 32 entries or a tile needs `most_slots` places or more.
-std::tuple<Tensor, Tensor> tile_tables(const Tensor& rows, const Tensor& col, int64_t tile_rows, int64_t most_slots) {
-  STD_TORCH_CHECK(tile_rows >= 1 && tile_rows <= kMostRows, "tile_tables: tile_rows: expected 1 to ", kMostRows,
+std::tuple<Tensor, Tensor> tile_tables(const Tensor& spans, const Tensor& columns, int64_t tile_rows,
+                                       int64_t most_slots) {
+  STD_TORCH_CHECK(tile_rows >= 1 && tile_rows <= kMostTileRows, "tile_tables: tile_rows: expected 1 to ", kMostTileRows,
                   ", got ", tile_rows);
-  const Pattern pattern{static_cast<const RowSpan*>(rows.const_data_ptr()), col.const_data_ptr<int32_t>(), rows.size(0),
-                        tile_rows};
+  const Operands operands("tile_tables", spans);
+  operands.check("rows", spans, ScalarType::Int, {kAny, 4});
+  operands.check("col", columns, ScalarType::Int, {kAny});
+  const std::vector<Tensor> parts = checked_pattern(operands, {spans, columns}, spans.size(0), columns.size(0));
+  const Tensor &rows = parts[0], &col = parts[1];
+  static_cast<void>(Pattern("tile_tables", rows, col));
+  const TiledRows pattern{static_cast<const RowSpan*>(rows.const_data_ptr()), col.const_data_ptr<int32_t>(),
+                          rows.size(0), tile_rows};
   const int64_t tiles = (pattern.vertices + tile_rows - 1) / tile_rows;
   int64_t longest = 0;
   for (int64_t r = 0; r < pattern.vertices; ++r)

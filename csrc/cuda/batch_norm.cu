@@ -1,6 +1,6 @@
 #include "batch_norm.cuh"
 
-#include "../running_statistics.h"
+#include "../batch_norm_operands.h"
 #include "device.cuh"
 
 namespace cheblienet {
@@ -27,9 +27,14 @@ Tensor sum_like(const Tensor& x, const std::optional<Tensor>& residual) {
   return residual ? new_like(x) : new_empty(x, {0}, x.scalar_type());
 }
 
-std::tuple<Tensor, Tensor> batch_norm_fixed_cuda(const Tensor& x, std::optional<Tensor> residual, const Tensor& weight,
-                                                 const Tensor& bias, const Tensor& mean, const Tensor& var, double eps,
-                                                 bool relu) {
+std::tuple<Tensor, Tensor> batch_norm_fixed_cuda(const Tensor& signal, std::optional<Tensor> added, const Tensor& scale,
+                                                 const Tensor& shift, const Tensor& given_mean, const Tensor& given_var,
+                                                 double eps, bool relu) {
+  check_on_gpu("batch_norm", "x", signal);
+  const NormOperands given =
+      checked_batch_norm("batch_norm", signal, added, {}, scale, shift, given_mean, given_var, eps);
+  const Tensor &x = given.x, &weight = given.weight, &bias = given.bias, &mean = *given.mean, &var = *given.var;
+  const std::optional<Tensor>& residual = given.residual;
   DeviceGuard guard(x.get_device_index());
   Tensor y = new_like(x), sum = sum_like(x, residual);
   if (x.numel() == 0) return {y, sum};
@@ -51,18 +56,24 @@ std::tuple<Tensor, Tensor> batch_norm_fixed_cuda(const Tensor& x, std::optional<
   return {y, sum};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked_cuda(const Tensor& x, std::optional<Tensor> residual,
-                                                                   const Tensor& weight, const Tensor& bias,
+std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked_cuda(const Tensor& signal, std::optional<Tensor> added_to,
+                                                                   const Tensor& scale, const Tensor& shift,
                                                                    std::vector<Tensor> running,
                                                                    std::optional<double> momentum, double eps,
                                                                    bool relu) {
+  check_on_gpu("batch_norm", "x", signal);
+  const NormOperands given = checked_batch_norm("batch_norm", signal, added_to, {}, scale, shift, {}, {}, eps);
+  check_batch("batch_norm", signal, scale);
+  check_running("batch_norm", running, signal, scale.numel());
+  const Tensor &x = given.x, &weight = given.weight, &bias = given.bias;
+  const std::optional<Tensor>& residual = given.residual;
   DeviceGuard guard(x.get_device_index());
   Tensor y = new_like(x), sum = sum_like(x, residual), mean = like_channels(weight), var = like_channels(weight);
   if (x.numel() == 0) return {y, mean, var, sum};
   dispatch_device(x, "batch_norm", [&](auto* null) {
     using T = std::remove_pointer_t<decltype(null)>;
     using V = device_accumulate_t<T>;
-    const auto tracked = running_statistics<V>(running, momentum, weight.numel());
+    const auto tracked = running_statistics<V>(running, momentum);
     dispatch_pack<T>(weight.numel(), address(x) | address(residual) | address(weight) | address(bias), [&](auto pack) {
       constexpr int N = decltype(pack)::value;
       const NormLaunch launch(x, weight, N);
@@ -87,14 +98,21 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_cuda(const Tensor& x, std:
                                                            const Tensor& weight, const Tensor& bias,
                                                            std::optional<Tensor> mean, std::optional<Tensor> var,
                                                            double eps, bool relu) {
+  STD_TORCH_CHECK(mean.has_value() == var.has_value(), "batch_norm: mean, var: expected both or neither");
   if (!mean) return batch_norm_tracked_cuda(x, residual, weight, bias, {}, 0.0, eps, relu);
   auto [y, sum] = batch_norm_fixed_cuda(x, residual, weight, bias, *mean, *var, eps, relu);
   return {y, torch::stable::clone(*mean), torch::stable::clone(*var), sum};
 }
 
-std::tuple<Tensor, Tensor, Tensor> batch_norm_backward_cuda(const Tensor& grad, const Tensor& s, const Tensor& weight,
-                                                            const Tensor& bias, const Tensor& mean, const Tensor& var,
-                                                            double eps, bool relu, bool batch_statistics) {
+std::tuple<Tensor, Tensor, Tensor> batch_norm_backward_cuda(const Tensor& gradient, const Tensor& signal,
+                                                            const Tensor& scale, const Tensor& shift,
+                                                            const Tensor& mean_used, const Tensor& var_used, double eps,
+                                                            bool relu, bool batch_statistics) {
+  check_on_gpu("batch_norm_backward", "s", signal);
+  const NormOperands given =
+      checked_batch_norm("batch_norm_backward", signal, {}, gradient, scale, shift, mean_used, var_used, eps);
+  const Tensor &grad = *given.grad, &s = given.x, &weight = given.weight, &bias = given.bias, &mean = *given.mean,
+               &var = *given.var;
   DeviceGuard guard(s.get_device_index());
   Tensor ds = new_like(s);
   if (s.numel() == 0)

@@ -211,12 +211,14 @@ struct CudaDevice {
 
 Tensor chebyshev_pattern(const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern,
                          const Tensor& values, std::optional<Tensor> bias) {
+  check_on_gpu("chebyshev", "x", x);
   return chebyshev_on(CudaDevice(x), x, weight, pattern, values, bias);
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward_pattern(
     const Tensor& grad, const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern, const Tensor& values,
     bool need_x, bool need_weight, bool need_bias, bool need_values) {
+  check_on_gpu("chebyshev_backward", "x", x);
   return chebyshev_backward_on(CudaDevice(x), grad, x, weight, pattern, values, need_x, need_weight, need_bias,
                                need_values);
 }

@@ -13,6 +13,7 @@
 #pragma once
 #include <vector>
 
+#include "../chebyshev_operands.h"
 #include "chebyshev_steps.h"
 #include "products.h"
 
@@ -29,9 +30,8 @@ struct DeviceChebyshev {
   Laplacian<T> laplacian;
   int64_t batch = x.size(0), vertices = x.size(1), orders = weight.size(0), cin = weight.size(1), cout = weight.size(2);
 
-  DeviceChebyshev(const Device& on, const Tensor& signal, const Tensor& theta, const std::vector<Tensor>& pattern,
-                  const Tensor& values)
-      : device(on), x(signal), weight(theta), laplacian(on, signal, pattern, values, theta.size(0) > 1) {
+  DeviceChebyshev(const Device& on, const ChebyshevOperands& given)
+      : device(on), x(given.x), weight(given.weight), laplacian(on, given.pattern, given.values, weight.size(0) > 1) {
     STD_TORCH_CHECK(orders * padded(std::max(cin, cout)) < (int64_t(1) << 31),
                     "chebyshev: expected less than 2^31 channels of all orders, got ", orders, " orders of ",
                     std::max(cin, cout));
@@ -278,10 +278,10 @@ struct DeviceChebyshev {
 template <class Device>
 Tensor chebyshev_on(const Device& device, const Tensor& x, const Tensor& weight, const std::vector<Tensor>& pattern,
                     const Tensor& values, const std::optional<Tensor>& bias) {
+  const ChebyshevOperands given = checked_chebyshev("chebyshev", x, weight, pattern, values, bias);
   std::optional<Tensor> y;
-  dispatch(x, "chebyshev", [&](auto zero) {
-    y = DeviceChebyshev<decltype(zero), Device>(device, x, weight, pattern, values).forward(bias);
-  });
+  dispatch(x, "chebyshev",
+           [&](auto zero) { y = DeviceChebyshev<decltype(zero), Device>(device, given).forward(given.bias); });
   return *y;
 }
 
@@ -291,10 +291,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chebyshev_backward_on(const Device& d
                                                                  const std::vector<Tensor>& pattern,
                                                                  const Tensor& values, bool need_x, bool need_weight,
                                                                  bool need_bias, bool need_values) {
+  const ChebyshevOperands given = checked_chebyshev("chebyshev_backward", x, weight, pattern, values, {}, grad);
   std::tuple<Tensor, Tensor, Tensor, Tensor> gradients;
   dispatch(x, "chebyshev_backward", [&](auto zero) {
-    gradients = DeviceChebyshev<decltype(zero), Device>(device, x, weight, pattern, values)
-                    .backward(grad, values.numel(), need_x, need_weight, need_bias, need_values);
+    gradients = DeviceChebyshev<decltype(zero), Device>(device, given)
+                    .backward(*given.grad, values.numel(), need_x, need_weight, need_bias, need_values);
   });
   return gradients;
 }

@@ -22,36 +22,19 @@ struct Laplacian {
   Tensor rows, values, vertex;
   std::vector<Tensor> tables;  // slots (T, D / 2 + 1, rows), halo (T, plane), or none
 
+  // Of parts that were checked; `needed` for more than one order.
   template <class Device>
-  Laplacian(const Device& device, const Tensor& x, const std::vector<Tensor>& pattern, const Tensor& weights,
-            bool needed)
-      : rows(pattern.at(0)),
+  Laplacian(const Device& device, const std::vector<Tensor>& pattern, const Tensor& weights, bool needed)
+      : rows(pattern[0]),
         values(weights),
         vertex(pattern.size() > 2 ? pattern[2] : new_empty(weights, {0}, ScalarType::Int)) {
     const int64_t entries = weights.numel();
-    for (const Tensor& part : pattern) check_device(x, part);
-    check_device(x, weights);
-    STD_TORCH_CHECK(pattern[1].numel() == entries, "chebyshev: pattern: expected ", entries, " columns as values, got ",
-                    pattern[1].numel());
-    if (pattern.size() > 4 && pattern[3].size(0) > 0) {
-      tables = {pattern[3], pattern[4]};
-      STD_TORCH_CHECK(tables[0].dim() == 3 && tables[1].dim() == 2 && tables[1].size(0) == tables[0].size(0) &&
-                          tile_rows() <= kTileThreads && (degree() == 16 || degree() == 32) &&
-                          (rows.size(0) + tile_rows() - 1) / tile_rows() == tiles(),
-                      "chebyshev: pattern: expected tables of tiles for ", rows.size(0), " rows");
-    }
+    if (pattern.size() > 4 && pattern[3].size(0) > 0) tables = {pattern[3], pattern[4]};
     if (needed && entries > 0 && pattern.size() <= 2) {
       vertex = new_empty(weights, {entries}, ScalarType::Int);
       device.vertices(span_data(), pattern[1].const_data_ptr<int32_t>(), vertex.mutable_data_ptr<int32_t>(),
                       static_cast<uint32_t>(entries));
     }
-    STD_TORCH_CHECK(!needed || vertex.numel() == entries, "chebyshev: pattern: expected ", entries,
-                    " vertices as values, got ", vertex.numel());
-  }
-
-  static void check_device(const Tensor& x, const Tensor& part) {
-    STD_TORCH_CHECK(part.is_cuda() == x.is_cuda() && part.get_device_index() == x.get_device_index(),
-                    "chebyshev: pattern: expected tensors on the device of x");
   }
 
   const RowSpan* span_data() const { return static_cast<const RowSpan*>(rows.const_data_ptr()); }

@@ -1,18 +1,17 @@
 #include "mutual_neighbors.cuh"
 
+#include "../geometry_operands.h"
 #include "device.cuh"
 
 namespace cheblienet {
 namespace {
 
 // Waits for the device once, in nonzero, to learn the number of edges.
-std::tuple<Tensor, Tensor> mutual_neighbors_cuda(const Tensor& index, const Tensor& sqdist, double limit,
+std::tuple<Tensor, Tensor> mutual_neighbors_cuda(const Tensor& neighbours, const Tensor& distances, double limit,
                                                  const std::optional<Tensor>&) {
-  STD_TORCH_CHECK(index.dim() == 2 && sqdist.dim() == 2 && index.size(0) == sqdist.size(0) &&
-                      index.size(1) == sqdist.size(1) && sqdist.is_contiguous() &&
-                      index.scalar_type() == ScalarType::Long && sqdist.scalar_type() == ScalarType::Double &&
-                      sqdist.get_device_index() == index.get_device_index(),
-                  "mutual_neighbors: expected index (V, K) int64 and contiguous sqdist (V, K) float64 on one device");
+  check_on_gpu("mutual_neighbors", "index", neighbours);
+  const MutualOperands given = checked_mutual(neighbours, distances, limit);
+  const Tensor &index = given.index, &sqdist = given.sqdist;
   DeviceGuard guard(index.get_device_index());
   const int64_t vertices = index.size(0), k = index.size(1);
   if (index.numel() == 0)

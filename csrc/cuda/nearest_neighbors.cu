@@ -4,6 +4,7 @@
 #include "../math/s2.h"
 #include "../math/se2.h"
 #include "../math/so3.h"
+#include "../geometry_operands.h"
 #include "device.cuh"
 
 namespace cheblienet {
@@ -91,22 +92,17 @@ void search(const Tensor& elements, const Tensor& sigmas, Result& to, cudaStream
 }
 
 // Work on a device is too short to show progress, and cannot be stopped.
-std::tuple<Tensor, Tensor> nearest_neighbors_cuda(const Tensor& elements, const Tensor& sigmas, int64_t k,
+std::tuple<Tensor, Tensor> nearest_neighbors_cuda(const Tensor& points, const Tensor& coefficients, int64_t k,
                                                   std::string group, const std::optional<Tensor>&) {
+  check_on_gpu("nearest_neighbors", "elements", points);
+  const SearchOperands given = checked_search(points, coefficients, k, group);
+  const Tensor &elements = given.elements, &sigmas = given.sigmas;
   const int64_t vertices = elements.size(0);
-  STD_TORCH_CHECK(k >= 1 && k < vertices && vertices < kNoVertex,
-                  "nearest_neighbors: expected 1 <= k < V < 2^31 - 1, got k = ", k, ", V = ", vertices);
-  STD_TORCH_CHECK(elements.scalar_type() == ScalarType::Double && elements.is_contiguous() &&
-                      sigmas.scalar_type() == ScalarType::Double && sigmas.is_contiguous() && sigmas.numel() == 3 &&
-                      sigmas.get_device_index() == elements.get_device_index(),
-                  "nearest_neighbors: expected contiguous float64 elements and three sigmas on one device");
   DeviceGuard guard(elements.get_device_index());
   const cudaStream_t stream = current_stream(elements);
   Result result(elements, vertices, k);
   const auto run = [&](auto zero) {
     using Group = decltype(zero);
-    STD_TORCH_CHECK(elements.size(1) == Group::coordinates, "nearest_neighbors: expected ", Group::coordinates,
-                    " coordinates, got ", elements.size(1));
     switch (list_rows(k)) {
       case 1: return search<Group, 1>(elements, sigmas, result, stream);
       case 2: return search<Group, 2>(elements, sigmas, result, stream);
@@ -116,8 +112,7 @@ std::tuple<Tensor, Tensor> nearest_neighbors_cuda(const Tensor& elements, const 
   if (group == "r2") run(R2<double>{});
   else if (group == "se2") run(SE2<double>{});
   else if (group == "s2") run(S2<double>{});
-  else if (group == "so3") run(SO3<double>{});
-  else STD_TORCH_CHECK(false, "nearest_neighbors: expected a group of r2, se2, s2, so3, got ", group);
+  else run(SO3<double>{});
   return {result.index, result.sqdist};
 }
 
