@@ -1,5 +1,6 @@
 """Batch normalisation of vertex-major signals, fused with the sum before it and the activation after it."""
 
+import math
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def batch_norm(
         mean, var: (C,) like them; None for those of the batch, over samples and vertices (the biased variance).
         residual: like `x`, or None. The sum of both is rounded to their dtype, and kept for the gradient in their stead.
         relu: whether to apply the ReLU.
-        eps: added to the variance.
+        eps: added to the variance, finite, at least 0.
         running: mean and unbiased variance (C,), of any floating dtype, and the number of batches (), int64. They follow
             those of the batch, in place. None for none; not together with `mean` and `var`.
         momentum: how far they move, in [0, 1]; None for the average over all batches.
@@ -45,10 +46,15 @@ def batch_norm(
 
     Raises:
         TypeError: for other dtypes.
-        ValueError: for shapes or devices that do not go together, or batch statistics of less than two values.
+        ValueError: for shapes or devices that do not go together, batch statistics of less than two values, or numbers out
+            of range.
     """
     check_tensor("batch_norm: x", x, "(B, C, V)" if channels_second else "(B, V, C)", 3)
     check_floating("batch_norm: x", x)
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"batch_norm: eps: expected a finite number of at least 0, got {eps}")
+    if momentum is not None and not 0 <= momentum <= 1:
+        raise ValueError(f"batch_norm: momentum: expected a number between 0 and 1, or None, got {momentum}")
     channels = x.shape[1 if channels_second else 2]
     expected = torch.float64 if x.dtype == torch.float64 else torch.float32
     _check_channels("weight", weight, x, channels, expected)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .. import _library  # noqa: F401  (registers the operators)
+from .operands import Operands, arithmetic_type
 
 _Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor]  # x, residual, weight, bias
 _Gradients = tuple[Tensor | None, ...]
@@ -70,6 +71,25 @@ def _rows(inputs: _Inputs, channels_second: bool) -> _Inputs:
     )
 
 
+def _check(op: str, x: Tensor, others: dict[str, Tensor | None], **channels: Tensor | None) -> None:
+    """As csrc/batch_norm_operands.h does; `others` are signals like x, `channels` tensors (C,)."""
+    operands = Operands(op, x)
+    operands.signal("x", x, None, None, None)
+    for name, signal in others.items():
+        operands.check(name, signal, x.dtype, *x.shape)
+    weight = channels["weight"]
+    assert weight is not None
+    for name, values in channels.items():
+        operands.check(name, values, arithmetic_type(x), *weight.shape[:1])
+    if (channels.get("mean") is None) != (channels.get("var") is None):
+        raise RuntimeError(f"{op}: mean, var: expected both or neither")
+    (count,) = weight.shape
+    torch._check(
+        x.shape[2] == count or x.shape[1] == count,
+        lambda: f"{op}: x: expected (B, V, {count}) or (B, {count}, V), got {tuple(x.shape)}",
+    )
+
+
 @torch.library.register_fake("cheblienet::batch_norm")
 def _(
     x: Tensor,
@@ -81,6 +101,7 @@ def _(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _check("batch_norm", x, {"residual": residual}, weight=weight, bias=bias, mean=mean, var=var)
     return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight), _sum_like(x, residual)
 
 
@@ -95,6 +116,14 @@ def _(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if len(running) not in (0, 3):
+        raise RuntimeError(
+            f"batch_norm: running: expected mean, variance and number of batches, got {len(running)} tensors"
+        )
+    statistics: dict[str, Tensor | None] = dict(zip(("running mean", "running variance"), running, strict=False))
+    _check("batch_norm", x, {"residual": residual}, weight=weight, bias=bias, **statistics)
+    if running:
+        Operands("batch_norm", x).check("number of batches", running[2], torch.int64)
     return torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight), _sum_like(x, residual)
 
 
@@ -109,6 +138,7 @@ def _(
     eps: float,
     relu: bool,
 ) -> tuple[Tensor, Tensor]:
+    _check("batch_norm", x, {"residual": residual}, weight=weight, bias=bias, mean=mean, var=var)
     return torch.empty_like(x), _sum_like(x, residual)
 
 
@@ -128,6 +158,7 @@ def _(
     relu: bool,
     batch_statistics: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    _check("batch_norm_backward", s, {"grad": grad}, weight=weight, bias=bias, mean=mean, var=var)
     return torch.empty_like(s), torch.empty_like(weight), torch.empty_like(weight)
 
 

@@ -24,7 +24,8 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
         x: (B, V, Cin) signal, float64, float32, bfloat16 or float16. Contiguous memory is used as it is.
         weight: (R, Cin, Cout), dtype of `x`.
         laplacian: the rescaled Laplacian of V vertices; values in float64 for float64 signals, otherwise in float32.
-            It must be symmetric, which is not checked: the gradients rely on it.
+            It must be symmetric, for the gradients rely on it: `csr` checks that, and graphs see to it. The CPU checks that
+            `rows` and `col` stay inside the matrix at every call, a GPU that types and shapes go together.
         bias: (Cout,), dtype of `x`, or None.
 
     Returns:

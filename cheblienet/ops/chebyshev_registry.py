@@ -13,6 +13,24 @@ from torch import Tensor
 from .. import _library  # noqa: F401  (registers the operators)
 from . import reference
 from .csr import Csr
+from .operands import Operands, arithmetic_type
+
+
+def _check(op: str, x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor) -> Operands:
+    """As csrc/chebyshev_operands.h does."""
+    operands = Operands(op, x)
+    operands.signal("x", x, None, None, None)
+    operands.check("weight", weight, x.dtype, None, x.shape[2], None)
+    for size in weight.shape:
+        torch._check(size >= 1, lambda: f"{op}: weight: expected R, Cin, Cout of at least 1, got {tuple(weight.shape)}")
+    operands.check("values", values, arithmetic_type(x), None)
+    if len(pattern) not in (2, 3, 5):
+        raise RuntimeError(f"{op}: pattern: expected 2, 3 or 5 tensors, got {len(pattern)}")
+    entries = values.shape[0]
+    shapes: list[tuple[Any, ...]] = [(x.shape[1], 4), (entries,), (entries,), (None, None, None), (None, None)]
+    for name, part, shape in zip(("rows", "col", "vertex", "slots", "halo"), pattern, shapes, strict=False):
+        operands.check(name, part, torch.int32, *shape)
+    return operands
 
 
 def _register(
@@ -24,11 +42,16 @@ def _register(
 
     @torch.library.register_fake(forward)
     def _(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        *pattern, values, bias = rest
+        operands = _check("chebyshev", x, weight, parts(pattern), values)
+        operands.check("bias", bias, x.dtype, weight.shape[2])
         return x.new_empty((x.shape[0], x.shape[1], weight.shape[2]))
 
     @torch.library.register_fake(backward)
     def _(grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        *_, values, need_x, need_weight, need_bias, need_values = rest
+        *pattern, values, need_x, need_weight, need_bias, need_values = rest
+        operands = _check("chebyshev_backward", x, weight, parts(pattern), values)
+        operands.check("grad", grad, x.dtype, x.shape[0], x.shape[1], weight.shape[2])
         batch, vertices, cin = x.shape
         orders, _, cout = weight.shape
         return (

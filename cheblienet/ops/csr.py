@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
 from . import tiles
+from .operands import Operands
 
 _IN_CACHE = 8192  # vertices; as in csrc/cpu/chebyshev_call.h
 
@@ -21,6 +22,10 @@ class Csr(NamedTuple):
     this row and all before it, at least the row + 1; `col` (E,) int32: the row, not the vertex, of the column of each
     entry; `values` (E,) floating point. Entries are sorted by row. `tables`: what else the kernels of a GPU read, made
     from `rows` and `col`; empty on the CPU.
+
+    `csr` checks that a matrix is one and that it is symmetric; the Laplacian of a graph is by construction. Operators
+    check types, shapes and devices of the parts at every call, and on the CPU also that `rows` and `col` stay inside the
+    matrix. On a GPU the numbers of a `Csr` that was put together by hand are followed as they are.
     """
 
     rows: Tensor
@@ -30,13 +35,76 @@ class Csr(NamedTuple):
 
 
 def csr(matrix: Tensor) -> Csr:
-    """The `Csr` of a `torch.sparse_csr` matrix (V, V).
+    """The `Csr` of a symmetric `torch.sparse_csr` matrix (V, V).
 
-    Raises ValueError for another layout or shape, or 2^31 entries or more.
+    The numbers of the matrix are checked here, once, on its device, for the framework makes such matrices of any.
+    Gradients rely on the symmetry: of the pattern, and of values up to rounding, 16 units of the last place of the largest.
+
+    Raises:
+        TypeError: for what is no tensor, or values that are not floating point.
+        ValueError: for another layout or shape, row pointers that do not ascend from 0 to E, columns that are out of range,
+            unsorted or duplicated, values that are not finite, a matrix that is not symmetric, or 2^31 entries or more.
     """
+    if not isinstance(matrix, Tensor):
+        raise TypeError(f"csr: matrix: expected a torch.sparse_csr matrix, got {type(matrix).__name__}")
     if matrix.layout != torch.sparse_csr or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"csr: expected a square torch.sparse_csr matrix, got {matrix.layout} {tuple(matrix.shape)}")
-    return csr_from_rows(matrix.crow_indices(), matrix.col_indices(), matrix.values())
+    rowptr, col, values = matrix.crow_indices().long(), matrix.col_indices().long(), matrix.values()
+    if not values.is_floating_point():
+        raise TypeError(f"csr: matrix: expected floating-point values, got {values.dtype}")
+    if values.ndim != 1 or len(values) != len(col) or len(rowptr) != matrix.shape[0] + 1:
+        raise ValueError(
+            f"csr: matrix: expected V + 1 = {matrix.shape[0] + 1} row pointers and a column for each value, "
+            f"got {tuple(rowptr.shape)}, {tuple(col.shape)} and {tuple(values.shape)}"
+        )
+    _check_rows(rowptr, col)
+    _check_symmetric(rowptr, col, values.detach())
+    return csr_from_rows(rowptr, col, values)
+
+
+def _check_rows(rowptr: Tensor, col: Tensor) -> None:
+    """That row pointers ascend from 0 to E, and columns ascend in every row and are in range."""
+    num_vertices, num_entries = len(rowptr) - 1, len(col)
+    if int(rowptr[0]) != 0 or int(rowptr[-1]) != num_entries or bool((rowptr.diff() < 0).any()):
+        raise ValueError(f"csr: matrix: expected row pointers that ascend from 0 to E = {num_entries}")
+    if num_entries == 0:
+        return
+    least, largest = torch.stack(col.aminmax()).tolist()
+    if least < 0 or largest >= num_vertices:
+        wrong = least if least < 0 else largest
+        raise ValueError(f"csr: matrix: expected columns from 0 to {num_vertices - 1}, got {wrong}")
+    key = _rows_of_entries(rowptr, num_entries) * num_vertices + col
+    wrong_order = key.diff() <= 0
+    if wrong_order.any():
+        row = int(key[int(wrong_order.int().argmax())]) // num_vertices
+        raise ValueError(f"csr: matrix: expected ascending columns in every row, each once, got others in row {row}")
+
+
+def _rows_of_entries(rowptr: Tensor, num_entries: int) -> Tensor:
+    rows = torch.arange(len(rowptr) - 1, device=rowptr.device)
+    return torch.repeat_interleave(rows, rowptr.diff(), output_size=num_entries)
+
+
+def _check_symmetric(rowptr: Tensor, col: Tensor, values: Tensor) -> None:
+    """Of rows with ascending columns: the stable order by columns is that of the transpose."""
+    if not values.isfinite().all():
+        raise ValueError("csr: matrix: expected finite values, got NaN or infinity")
+    num_vertices, row = len(rowptr) - 1, _rows_of_entries(rowptr, len(col))
+    transpose = torch.argsort(col, stable=True)
+    here, there = row * num_vertices + col, col[transpose] * num_vertices + row[transpose]
+    differs = here != there
+    if differs.any():
+        first = int(differs.int().argmax())
+        a, b = int(here[first]), int(there[first])
+        i, j = divmod(a, num_vertices) if a < b else divmod(b, num_vertices)[::-1]
+        raise ValueError(f"csr: matrix: expected a symmetric matrix, got an entry ({i}, {j}) and none ({j}, {i})")
+    difference = (values - values[transpose]).abs()
+    if len(col) and bool((difference > 16 * torch.finfo(values.dtype).eps * values.abs().max()).any()):
+        first = int(difference.argmax())
+        i, j, value, other = int(row[first]), int(col[first]), float(values[first]), float(values[transpose[first]])
+        raise ValueError(
+            f"csr: matrix: expected a symmetric matrix, got {value:g} at ({i}, {j}) and {other:g} at ({j}, {i})"
+        )
 
 
 def csr_from_rows(
@@ -63,7 +131,9 @@ def csr_from_rows(
         order = torch.arange(num_vertices, device=col.device)
     if for_gpu:
         order = tiles.in_tiles(order)
-    rows, column, entry = torch.ops.cheblienet.order_rows(rowptr, col, order)
+    # The operator checks what it is given, for which a GPU would have to be waited for.
+    ordered = order_rows if col.is_cuda else torch.ops.cheblienet.order_rows
+    rows, column, entry = ordered(rowptr, col, order)
     return Csr(rows, column, values[entry], (rows[:, 0][column],) if for_gpu else ())
 
 
@@ -104,10 +174,33 @@ def _running_maximum(values: Tensor) -> Tensor:
     return rows.flatten()
 
 
-torch.library.impl("cheblienet::order_rows", "CUDA", order_rows)
+def _checked_order_rows(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The operator on a GPU, which waits for its checks: an index out of range would be followed, or end its context."""
+    _check_order(rowptr, col, order)
+    vertices, entries = len(order), len(col)
+    number = torch.arange(vertices, device=order.device)
+    ends = torch.equal(rowptr[[0, -1]], rowptr.new_tensor([0, entries]))
+    if not ends or bool((rowptr.diff() < 0).any()):
+        raise RuntimeError(f"order_rows: rowptr: expected ascending numbers from 0 to E = {entries}")
+    if bool(((col < 0) | (col >= vertices)).any()):
+        raise RuntimeError(f"order_rows: col: expected vertices below {vertices}")
+    if not torch.equal(order.sort().values, number):
+        raise RuntimeError("order_rows: order: expected every vertex once")
+    return order_rows(rowptr, col, order)
+
+
+def _check_order(rowptr: Tensor, col: Tensor, order: Tensor) -> None:
+    operands = Operands("order_rows", col)
+    operands.check("order", order, torch.int64, None)
+    operands.check("col", col, torch.int64, None)
+    operands.check("rowptr", rowptr, torch.int64, order.shape[0] + 1)
+
+
+torch.library.impl("cheblienet::order_rows", "CUDA", _checked_order_rows)
 
 
 @torch.library.register_fake("cheblienet::order_rows")
 def _(rowptr: Tensor, col: Tensor, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    _check_order(rowptr, col, order)
     int32 = torch.int32
-    return col.new_empty((len(order), 4), dtype=int32), torch.empty_like(col, dtype=int32), torch.empty_like(col)
+    return col.new_empty((order.shape[0], 4), dtype=int32), torch.empty_like(col, dtype=int32), torch.empty_like(col)

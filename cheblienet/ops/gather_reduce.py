@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
 from .._checks import check_choice, check_device, check_floating, check_integer, check_tensor
+from .operands import Operands
 
 REDUCTIONS = ("max", "avg", "rand")
 _Gradients = tuple[Tensor | None, ...]
@@ -71,7 +72,7 @@ def gather_reduce(x: Tensor, pooling: GatherIndex, reduction: str) -> Tensor:
     check_tensor("gather_reduce: x", x, "(B, V, C)", 3)
     check_floating("gather_reduce: x", x)
     check_choice("gather_reduce: reduction", reduction, REDUCTIONS)
-    check_device("gather_reduce: pooling", pooling.members, x.device)
+    _check_index(pooling, x.device)
     if x.shape[1] != len(pooling.rowptr) - 1:
         raise ValueError(
             f"gather_reduce: x: expected V = {len(pooling.rowptr) - 1} vertices as in the index, got {tuple(x.shape)}"
@@ -81,6 +82,28 @@ def gather_reduce(x: Tensor, pooling: GatherIndex, reduction: str) -> Tensor:
         x.contiguous(), pooling.members, pooling.rowptr, pooling.entry, choice, reduction
     )[0]
     return y
+
+
+def _check_index(pooling: GatherIndex, device: torch.device) -> None:
+    """That its parts go together, as far as types and shapes tell."""
+    for name, part, shape, ndim in (
+        ("members", pooling.members, "(Vout, m)", 2),
+        ("rowptr", pooling.rowptr, "(Vin + 1,)", 1),
+        ("entry", pooling.entry, "(n,)", 1),
+    ):
+        check_tensor(f"gather_reduce: pooling: {name}", part, shape, ndim)
+        if part.dtype != torch.int64:
+            raise TypeError(f"gather_reduce: pooling: {name}: expected int64, got {part.dtype}")
+        check_device(f"gather_reduce: pooling: {name}", part, device)
+    if not 1 <= pooling.members.shape[1] <= 255:
+        raise ValueError(
+            f"gather_reduce: pooling: members: expected 1 to 255 per output, got shape {tuple(pooling.members.shape)}"
+        )
+    if not (len(pooling.rowptr) >= 1 and len(pooling.entry) <= pooling.members.numel()):
+        raise ValueError(
+            f"gather_reduce: pooling: expected at least one number in rowptr and at most {pooling.members.numel()} in "
+            f"entry, got {len(pooling.rowptr)} and {len(pooling.entry)}"
+        )
 
 
 def _draw(pooling: GatherIndex) -> Tensor:
@@ -95,14 +118,35 @@ def _draw(pooling: GatherIndex) -> Tensor:
 def _(
     x: Tensor, index: Tensor, rowptr: Tensor, entry: Tensor, choice: Tensor | None, reduction: str
 ) -> tuple[Tensor, Tensor]:
+    operands = _check("gather_reduce", x, index, rowptr, entry, reduction)
+    operands.signal("x", x, None, rowptr.shape[0] - 1, None)
+    if reduction == "rand":
+        if choice is None:
+            raise RuntimeError("gather_reduce: choice: expected the slot of each output for rand, got None")
+        operands.check("choice", choice, torch.uint8, index.shape[0])
     y = x.new_empty((x.shape[0], index.shape[0], x.shape[2]))
     if reduction == "max":
         return y, torch.empty_like(y, dtype=torch.uint8)
-    return y, x.new_empty((0,), dtype=torch.uint8) if choice is None else torch.empty_like(choice)
+    return y, x.new_empty((0,) if reduction == "avg" else (index.shape[0],), dtype=torch.uint8)
+
+
+def _check(op: str, x: Tensor, index: Tensor, rowptr: Tensor, entry: Tensor, reduction: str) -> Operands:
+    """As csrc/gather_operands.h does."""
+    if reduction not in REDUCTIONS:
+        raise RuntimeError(f"{op}: expected a reduction of max, avg, rand, got {reduction}")
+    operands = Operands(op, x)
+    operands.check("index", index, torch.int64, None, None)
+    operands.check("rowptr", rowptr, torch.int64, None)
+    operands.check("entry", entry, torch.int64, None)
+    return operands
 
 
 @torch.library.register_fake("cheblienet::gather_reduce_backward")
 def _(grad: Tensor, winner: Tensor, index: Tensor, rowptr: Tensor, entry: Tensor, reduction: str) -> Tensor:
+    operands = _check("gather_reduce_backward", grad, index, rowptr, entry, reduction)
+    operands.signal("grad", grad, None, index.shape[0], None)
+    if reduction != "avg":
+        operands.check("winner", winner, torch.uint8, *(grad.shape if reduction == "max" else index.shape[:1]))
     return grad.new_empty((grad.shape[0], rowptr.shape[0] - 1, grad.shape[2]))
 
 

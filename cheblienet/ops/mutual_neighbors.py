@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import _library, _progress  # noqa: F401  (_library registers the operators)
 from .._checks import check_device, check_tensor
+from .operands import Operands
 
 
 def mutual_neighbors(
@@ -26,7 +27,8 @@ def mutual_neighbors(
 
     Raises:
         TypeError: for other dtypes.
-        ValueError: for shapes that do not go together, vertices out of range, or a limit that is negative or NaN.
+        ValueError: for shapes that do not go together, vertices out of range, a squared distance to one that is negative
+            or NaN, or a limit that is.
     """
     name = "mutual_neighbors: "
     check_tensor(name + "index", index, "(V, K)", 2)
@@ -42,6 +44,8 @@ def mutual_neighbors(
     if least < -1 or largest >= len(index):
         wrong = least if least < -1 else largest
         raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {wrong}")
+    if not bool(((sqdist >= 0) | (index < 0)).all()):
+        raise ValueError(f"{name}sqdist: expected non-negative numbers, got a negative number or NaN")
     if not limit >= 0:
         raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")
     index, sqdist = index.contiguous(), sqdist.contiguous()
@@ -55,5 +59,8 @@ def mutual_neighbors(
 
 @torch.library.register_fake("cheblienet::mutual_neighbors")
 def _(index: Tensor, sqdist: Tensor, limit: float, progress: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    operands = Operands("mutual_neighbors", index)
+    operands.check("index", index, torch.int64, None, None)
+    operands.check("sqdist", sqdist, torch.float64, *index.shape)
     edges = torch.library.get_ctx().new_dynamic_size()
     return index.new_empty((2, edges)), sqdist.new_empty((edges,))

@@ -6,6 +6,7 @@ from torch import Tensor
 from .. import _library, _progress  # noqa: F401  (_library registers the operators)
 from .._checks import check_integer, check_sigmas, check_tensor
 from ..groups import Group
+from .operands import Operands
 
 
 def nearest_neighbors(
@@ -58,5 +59,14 @@ def nearest_neighbors(
 
 @torch.library.register_fake("cheblienet::nearest_neighbors")
 def _(elements: Tensor, sigmas: Tensor, k: int, group: str, progress: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    shape = (elements.shape[0], k)
+    coordinates = {"r2": 2, "s2": 2, "se2": 3, "so3": 3}
+    if group not in coordinates:
+        raise RuntimeError(f"nearest_neighbors: group: expected one of r2, se2, s2, so3, got {group}")
+    operands = Operands("nearest_neighbors", elements)
+    operands.check("elements", elements, torch.float64, None, coordinates[group])
+    operands.check("sigmas", sigmas, torch.float64, 3)
+    vertices = elements.shape[0]
+    torch._check(k >= 1, lambda: f"nearest_neighbors: expected 1 <= k < V = {vertices}, got {k}")
+    torch._check(k < vertices, lambda: f"nearest_neighbors: expected 1 <= k < V = {vertices}, got {k}")
+    shape = (vertices, k)
     return elements.new_empty(shape, dtype=torch.int64), elements.new_empty(shape, dtype=torch.float64)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
+from .operands import Operands
 
 # Rows of a tile: 16 places with 6 orientations, or 32 with 3. More need more shared memory, fewer are less compact.
 TILE_ROWS = 96
@@ -41,6 +42,9 @@ def tables(rows: Tensor, col: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.library.register_fake("cheblienet::tile_tables")
 def _(rows: Tensor, col: Tensor, tile_rows: int, most_slots: int) -> tuple[Tensor, Tensor]:
+    operands = Operands("tile_tables", rows)
+    operands.check("rows", rows, torch.int32, None, 4)
+    operands.check("col", col, torch.int32, None)
     context = torch.library.get_ctx()
     tiles, words, plane = (context.new_dynamic_size() for _ in range(3))
     return rows.new_empty((tiles, words, tile_rows)), rows.new_empty((tiles, plane))

@@ -105,7 +105,7 @@ def test_says_what_is_wrong():
         ops.gather_reduce(x[0], pooling, "max")
     with pytest.raises(TypeError, match=r"x: expected float64, .* got torch.int64"):
         ops.gather_reduce(x.long(), pooling, "max")
-    with pytest.raises(ValueError, match=r"pooling: expected a tensor on meta, got one on cpu"):
+    with pytest.raises(ValueError, match=r"pooling: members: expected a tensor on meta, got one on cpu"):
         ops.gather_reduce(x.to("meta"), pooling, "max")
     with pytest.raises(ValueError, match=r"index: expected members from 0 to 4, or -1 for none, got -1 to 5"):
         ops.gather_index(TABLE, 5)
@@ -115,3 +115,20 @@ def test_says_what_is_wrong():
         ops.gather_index(TABLE.int(), 7)
     with pytest.raises(ValueError, match=r"index: expected 1 to 255 members"):
         ops.gather_index(torch.zeros(2, 300, dtype=torch.int64), 7)
+
+
+def test_parts_that_do_not_fit_are_refused():
+    pooling, x = ops.gather_index(TABLE, 7), torch.randn(2, 7, 3)
+    for parts, error, message in (
+        (dict(members=TABLE.int()), TypeError, "pooling: members: expected int64, got torch.int32"),
+        (dict(members=TABLE[0]), ValueError, r"pooling: members: expected shape \(Vout, m\)"),
+        (
+            dict(rowptr=pooling.rowptr.to("meta")),
+            ValueError,
+            "pooling: rowptr: expected a tensor on cpu, got one on meta",
+        ),
+        (dict(entry=torch.zeros(100).long()), ValueError, "pooling: expected .* in entry, got 8 and 100"),
+        (dict(rowptr=pooling.rowptr[:5]), ValueError, r"x: expected V = 4 vertices as in the index"),
+    ):
+        with pytest.raises(error, match=message):
+            ops.gather_reduce(x, pooling._replace(**parts), "max")
