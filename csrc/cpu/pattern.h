@@ -1,8 +1,7 @@
 // A pattern as kernels on the CPU follow it: checked, and how far its rows reach.
 //
 // A program that was exported, or a matrix put together by hand, may hold any numbers, so every call reads all of them
-// before it follows one. Vectors do so in about 1 % of a convolution of 16 to 32 channels: `python -m benchmarks --only
-// checks`.
+// before it follows one, in vectors. What that costs: `python -m benchmarks.checks`.
 #pragma once
 #include <algorithm>
 #include <vector>
