@@ -1,6 +1,7 @@
 """A bound of what a convolution spends on checks of its operands on the CPU: `python -m benchmarks.checks`.
 
-Without samples there is no arithmetic: the same call with B = 0 checks, is dispatched, and sets its memory up. One thread, SE(2) 28x28x6 of 16 neighbours, 16 to 32 channels.
+Without samples there is no arithmetic: the same call with B = 0 checks, is dispatched, and sets its memory up. One
+thread, SE(2) 28x28x6 of 16 neighbours, 16 to 32 channels.
 """
 
 import time
