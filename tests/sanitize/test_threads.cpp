@@ -120,8 +120,8 @@ void add_convolutions(std::vector<Case>& cases) {
     int64_t batch, vertices, orders, cin, cout;
   };
   // Both evaluations, both backward forms, shared samples, a wave over blocks of rows, results that are recycled.
-  for (const Shape& s : {Shape{5, 300, 4, 5, 19}, Shape{8, 300, 3, 19, 5}, Shape{1, 2500, 3, 16, 8},
-                         Shape{3, 8500, 3, 4, 9}, Shape{4, 2048, 3, 33, 33}})
+  for (const Shape& s : {Shape{5, 300, 4, 5, 19}, Shape{8, 300, 3, 19, 5}, Shape{1, 2500, 3, 9, 8},
+                         Shape{3, 8500, 3, 4, 5}, Shape{4, 2048, 2, 3, 33}})
     for (const ScalarType dtype : {ScalarType::Float, ScalarType::Double, ScalarType::Half, ScalarType::BFloat16}) {
       if (s.vertices > 300 && dtype != ScalarType::Float) continue;
       const Ring ring(s.vertices, dtype);
@@ -148,7 +148,7 @@ void add_convolutions(std::vector<Case>& cases) {
 void add_normalisations(std::vector<Case>& cases) {
   for (const ScalarType dtype : {ScalarType::Float, ScalarType::Double, ScalarType::Half, ScalarType::BFloat16})
     for (const int64_t channels : {1, 19, 64}) {
-      const Tensor x = random({4, 5000, channels}, dtype), residual = random({4, 5000, channels}, dtype),
+      const Tensor x = random({4, 1100, channels}, dtype), residual = random({4, 1100, channels}, dtype),
                    weight = random({channels}, sum_type(dtype)), bias = random({channels}, sum_type(dtype)),
                    mean = random({channels}, sum_type(dtype)),
                    var = made<float>({channels}, ScalarType::Float, [](int64_t) { return 0.5; });
@@ -282,13 +282,13 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s: another result %s\n", cases[i].name.c_str(), how);
     ++wrong;
   };
-  for (const uint32_t threads : {2, 3, 8}) {
+  for (const uint32_t threads : {2, 8}) {
     torch::stable::thread_count() = threads;
     for (size_t i = 0; i < cases.size(); ++i) check(i, "with more threads");
   }
   torch::stable::thread_count() = 2;
   std::vector<std::thread> callers;
-  for (size_t caller = 0; caller < 4; ++caller)
+  for (size_t caller = 0; caller < 3; ++caller)
     callers.emplace_back([&, caller] {
       for (size_t i = 0; i < cases.size(); ++i) check((i + caller * 5) % cases.size(), "from several callers");
     });
