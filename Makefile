@@ -4,13 +4,34 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_FILES := pyproject.toml setup.py $(shell find csrc -type f)
 
-.PHONY: demo test bench gpu lint format clean
+.PHONY: demo test sanitize bench gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest
+
+# The CPU kernels under ThreadSanitizer and under AddressSanitizer with UndefinedBehaviorSanitizer, without the framework;
+# then the tests of operators and layers with a module that the latter two watch, in a package of its own. Python and the
+# framework are not watched, and keep what they allocate until they end. The first report ends the run; faults made on
+# purpose must end theirs. Left out: tests
+# that compile programs, whose compilers would be watched as well.
+SANITIZE := -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND -DCHEBLIENET_PYTHON=$(CURDIR)/$(BIN)/python
+WATCHED = LD_PRELOAD="$(foreach library,libasan libstdc++,$(shell $(CXX) -print-file-name=$(library).so))" \
+  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(CURDIR)/build/address
+sanitize: $(VENV)/.built
+	$(BIN)/cmake -S . -B build/thread $(SANITIZE) -DCHEBLIENET_SANITIZE=thread
+	$(BIN)/cmake --build build/thread --parallel --target test_threads
+	build/thread/test_threads
+	! build/thread/test_threads race 2> build/thread/race
+	$(BIN)/cmake -S . -B build/address $(SANITIZE) -DCHEBLIENET_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/address --parallel --target test_threads extension
+	ASAN_OPTIONS=detect_leaks=0 build/address/test_threads
+	! build/address/test_threads bounds 2> build/address/bounds
+	! build/address/test_threads overflow 2> build/address/overflow
+	cd build/address && $(WATCHED) $(CURDIR)/$(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml -p no:cacheprovider \
+	  -k "not compile" $(CURDIR)/tests/ops $(CURDIR)/tests/nn/test_layers.py
 
 bench: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet -e ".[bench]" --no-build-isolation

@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -69,8 +71,11 @@ inline Tensor new_strided(const Tensor& like, int64_t dim, const int64_t* size, 
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   AtenTensorHandle result;
-  TORCH_ERROR_CODE_CHECK(
-      aoti_torch_empty_strided(dim, size, stride, to<int32_t>(from(dtype)), device_type, device_index, &result));
+  const auto code =
+      aoti_torch_empty_strided(dim, size, stride, to<int32_t>(from(dtype)), device_type, device_index, &result);
+  STD_TORCH_CHECK(code == TORCH_SUCCESS, "not enough memory for a tensor of ",
+                  std::accumulate(size, size + dim, int64_t(1), std::multiplies<>()), " elements of ",
+                  torch::headeronly::toString(dtype));
   Tensor made(result);
 #ifdef CHEBLIENET_POISON  // for tests, in which a number that nobody writes shows as NaN
   std::memset(made.mutable_data_ptr(), 0xff, made.numel() * made.element_size());

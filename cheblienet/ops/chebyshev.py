@@ -32,6 +32,9 @@ def chebyshev(x: Tensor, weight: Tensor, laplacian: Csr, bias: Tensor | None = N
         (B, V, Cout), dtype of `x`; sums run in float32 (float64 for float64). The T_k(L) x are rounded to the dtype of `x`
         on a GPU and, in bfloat16 with Cin and Cout of at least 32, on a processor with tiles for it (AMX). Differentiable
         twice in x, weight, bias and the values of the Laplacian. Under autocast x, weight and bias are cast to its dtype.
+        What is not finite in an input is not finite where the recurrence above has it, in the gradients too. With Cout < Cin
+        y is evaluated by Clenshaw's form: there, and in gradients, an infinity may come out as NaN, and a vertex without
+        neighbours does not see a NaN in the weights of orders above zero.
 
     Raises:
         TypeError: for another dtype, or dtypes that do not go together.

@@ -5,9 +5,11 @@
 #endif
 
 #include <cstdint>
-#include <vector>
+#include <optional>
+#include <stdexcept>
 
 #include "../torch_api.h"
+#include "result_memory.h"
 
 namespace cheblienet {
 
@@ -22,9 +24,17 @@ inline void advise_huge_pages([[maybe_unused]] void* block, [[maybe_unused]] int
 #endif
 }
 
-// A new tensor for a result that stays.
+// A new tensor of memory that stays. What is kept for results may be what is missing.
 inline Tensor new_result(const Tensor& like, std::initializer_list<int64_t> size, ScalarType dtype) {
-  Tensor t = new_empty(like, size, dtype);
+  const auto make = [&] {
+    try {
+      return new_empty(like, size, dtype);
+    } catch (const std::runtime_error&) {
+      ResultMemory::instance().release();
+      return new_empty(like, size, dtype);
+    }
+  };
+  Tensor t = make();
   advise_huge_pages(t.mutable_data_ptr(), t.numel() * t.element_size());
   return t;
 }
@@ -45,29 +55,29 @@ class Arena {
 
   template <class T>
   T* get(int64_t offset) {
-    if (base_ == nullptr) base_ = size_ <= kKept ? kept() : fresh(block_);
+    if (base_ == nullptr) {
+      if (bytes() > kKept) block_ = fresh();
+      base_ = start(block_ ? *block_ : kept());
+    }
     return reinterpret_cast<T*>(base_ + offset);
   }
 
  private:
-  static constexpr int64_t kKept = int64_t(64) << 20, kHugePage = int64_t(2) << 20;
+  static constexpr int64_t kHugePage = int64_t(2) << 20, kKept = (int64_t(64) << 20) + kHugePage;
 
-  char* kept() {
-    thread_local std::vector<Tensor> block;
-    thread_local int64_t size = 0;
-    if (size < size_) {
-      block.clear();
-      fresh(block);
-      size = size_;
+  int64_t bytes() const { return size_ + kHugePage; }
+
+  // The block itself tells its size: one that could not be had leaves none.
+  Tensor& kept() const {
+    thread_local std::optional<Tensor> block;
+    if (!block || block->numel() < bytes()) {
+      block.reset();
+      block = fresh();
     }
-    return start(block.front());
+    return *block;
   }
 
-  char* fresh(std::vector<Tensor>& block) {
-    block.push_back(new_empty(like_, {size_ + kHugePage}, ScalarType::Byte));
-    advise_huge_pages(block.front().mutable_data_ptr(), size_ + kHugePage);
-    return start(block.front());
-  }
+  Tensor fresh() const { return new_result(like_, {bytes()}, ScalarType::Byte); }
 
   static char* start(Tensor& block) {
     const auto address = reinterpret_cast<uintptr_t>(block.mutable_data_ptr());
@@ -75,7 +85,7 @@ class Arena {
   }
 
   Tensor like_;
-  std::vector<Tensor> block_;
+  std::optional<Tensor> block_;
   int64_t size_ = 0;
   char* base_ = nullptr;
 };

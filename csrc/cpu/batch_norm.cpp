@@ -217,12 +217,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> batch_norm_tracked(const Tensor& x, s
       vp[c] = static_cast<T>(moments[blocks.channels + c] / blocks.rows);
     }
     const auto tracked = running_statistics<T>(running, momentum);
-    if (tracked.mean != nullptr) {
-      ++*tracked.batches;
-      const T step = tracked.step(), count = static_cast<T>(blocks.rows);
-      for (int64_t c = 0; c < blocks.channels; ++c) tracked.follow(c, mp[c], vp[c], count, step);
-    }
     forward.apply(blocks, mean, var);
+    if (tracked.mean == nullptr) return;  // otherwise last: a call that fails for want of memory does not count
+    ++*tracked.batches;
+    const T step = tracked.step(), count = static_cast<T>(blocks.rows);
+    for (int64_t c = 0; c < blocks.channels; ++c) tracked.follow(c, mp[c], vp[c], count, step);
   });
   return {forward.y, mean, var, forward.sum};
 }

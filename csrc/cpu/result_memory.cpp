@@ -3,6 +3,7 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#include <pthread.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 namespace cheblienet {
 namespace {
 
+// Null where there is no memory.
 void* allocate(int64_t bytes) {
 #if defined(__linux__)
   void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -19,8 +21,7 @@ void* allocate(int64_t bytes) {
 #else
   void* data = std::malloc(bytes);
 #endif
-  STD_TORCH_CHECK(data != nullptr, "not enough memory for a result of ", bytes, " bytes");
-  advise_huge_pages(data, bytes);
+  if (data != nullptr) advise_huge_pages(data, bytes);
   return data;
 }
 
@@ -34,11 +35,19 @@ void release_block(void* data, [[maybe_unused]] int64_t bytes) {
 
 void empty_cache() { ResultMemory::instance().release(); }
 
+// Never destroyed: tensors may outlive all static objects.
+ResultMemory& memory = *new ResultMemory;
+
 }  // namespace
 
-ResultMemory& ResultMemory::instance() {
-  static ResultMemory* const memory = new ResultMemory;
-  return *memory;
+// Made while the module loads, before any thread of its user can fork.
+ResultMemory& ResultMemory::instance() { return memory; }
+
+ResultMemory::ResultMemory() {
+  blocks_.reserve(kKept / kSmallest + 1);
+  // A child has one thread, and finds the lock as another one of its parent's left it. So the thread that forks takes
+  // the lock first, and gives it back on both sides.
+  pthread_atfork([] { memory.mutex_.lock(); }, [] { memory.mutex_.unlock(); }, [] { memory.mutex_.unlock(); });
 }
 
 void* ResultMemory::take(int64_t bytes) {
@@ -54,10 +63,16 @@ void* ResultMemory::take(int64_t bytes) {
       return data;
     }
   }
-  return allocate(bytes);
+  void* data = allocate(bytes);
+  if (data == nullptr) {
+    release();
+    data = allocate(bytes);
+  }
+  STD_TORCH_CHECK(data != nullptr, "not enough memory for a result of ", bytes, " bytes");
+  return data;
 }
 
-void ResultMemory::give_back(void* block, int64_t bytes) {
+void ResultMemory::give_back(void* block, int64_t bytes) noexcept {
   const std::lock_guard<std::mutex> lock(mutex_);
   blocks_.push_back({block, bytes});
   kept_ += bytes;

@@ -15,12 +15,12 @@ class ResultMemory {
  public:
   static constexpr int64_t kSmallest = int64_t(1) << 20, kKept = int64_t(1) << 30;
 
-  // Never destroyed: tensors may outlive all static objects.
   static ResultMemory& instance();
 
+  ResultMemory();
   void* take(int64_t bytes);
-  void give_back(void* block, int64_t bytes);
-  void release();  // what is kept, to the system
+  void give_back(void* block, int64_t bytes) noexcept;  // needs no memory: tensors call it as they end
+  void release();                                       // what is kept, to the system
 
  private:
   struct Block {
@@ -31,7 +31,7 @@ class ResultMemory {
   void drop_oldest(int64_t kept);
 
   std::mutex mutex_;
-  std::vector<Block> blocks_;  // by the time of their return
+  std::vector<Block> blocks_;  // by the time of their return, with room for as many as can be kept
   int64_t kept_ = 0;
 };
 

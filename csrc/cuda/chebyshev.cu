@@ -55,15 +55,16 @@ struct CudaDevice {
     static std::mutex mutex;
     static auto& known = *new std::map<std::tuple<int32_t, const void*, uint32_t, uint32_t>, int64_t>;
     const std::lock_guard<std::mutex> lock(mutex);
-    const auto [found, added] = known.try_emplace({index, kernel, block, shared}, 0);
-    if (added) {
+    const std::tuple key{index, kernel, block, shared};
+    auto found = known.find(key);
+    if (found == known.end()) {  // kept only once all of it has succeeded
       int blocks = 0;
       STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                           attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)));
       STD_CUDA_CHECK(
           cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared));
       STD_CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, static_cast<int>(block), shared));
-      found->second = int64_t(blocks) * attribute(cudaDevAttrMultiProcessorCount);
+      found = known.emplace(key, int64_t(blocks) * attribute(cudaDevAttrMultiProcessorCount)).first;
     }
     return found->second;
   }

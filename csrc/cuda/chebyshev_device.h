@@ -218,6 +218,7 @@ struct DeviceChebyshev {
         Tensor adjoint = part(second_memory, 0, n);
         if (forms_a) {
           product(flat(dys, matrix_rows), transposed(theta), flat(adjoint, matrix_rows));
+          if (need_values) clear_filling(adjoint, cin);
           clenshaw(adjoint, need_x ? &dxs : nullptr, {});
         }
         if (need_values) dots(adjoint, work, dvalues, block > 0);
@@ -243,6 +244,14 @@ struct DeviceChebyshev {
   }
 
  private:
+  // Filled-up channels of a product are zero times dy, which is no zero where dy is not finite; the dots of rows read
+  // them.
+  static void clear_filling(Tensor& work, int64_t channels) {
+    if (work.size(3) == channels) return;
+    Tensor filling = torch::stable::narrow(work, 3, channels, work.size(3) - channels);
+    torch::stable::zero_(filling);
+  }
+
   void sum_columns_of(const Tensor& dy, Tensor& sums, PrepareCall<S>& before, FinishCall<S>& after) const {
     before.dy = dy.const_data_ptr<S>();
     before.partial = sums.mutable_data_ptr<double>();

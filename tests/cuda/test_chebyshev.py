@@ -230,6 +230,23 @@ def test_values_that_are_not_finite_stay_where_they_belong(executor):
         assert torch.equal(y.isnan(), reference.chebyshev(x, weight, laplacian).isnan())
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("case", [(2, 12, 3, 5, 3), (2, 12, 5, 3, 3), (2, 12, 1, 5, 2)], ids=str)
+def test_gradients_that_are_not_finite_stay_where_they_belong(executor, case, value):
+    """Channels that fill up a pack are zero times dy: no such product reaches what is read."""
+    x, weight, laplacian, bias, dy = problem(case, torch.float32)
+    dy[1, 4, 2] = value
+    _, gradients = expected_of(x, weight, laplacian, bias, dy)
+    for tile_rows in (None, 5):
+        matrix = pattern_of(laplacian, tile_rows), laplacian.values
+        for need_values in (False, True):
+            actual = executor.chebyshev_backward(dy, x, weight, *matrix, True, True, True, need_values)
+            for got, wanted in zip(actual[: 3 + need_values], gradients, strict=False):
+                assert torch.equal(got.isfinite(), wanted.isfinite())
+                if case[2] == 1 and got is actual[3]:  # one product, where others add up infinities of either sign
+                    assert torch.equal(got.isnan(), wanted.isnan())
+
+
 def test_signals_at_any_address(executor):
     """A view at an odd offset gives the bits of its copy."""
     x, weight, laplacian, bias, dy = problem((2, 12, 8, 16, 3), torch.float32)

@@ -232,6 +232,24 @@ def test_a_row_far_from_all_others_does_not_cost_the_variance_its_digits(row, ch
     torch.testing.assert_close(var.double(), x.double().var((0, 1), correction=0), rtol=2e-6, atol=0)
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_moments_of_any_rows(dtype):
+    """An outlier as first row, a constant, a huge offset and a usual channel, of many rows and of few."""
+    x = torch.randn(1, 1000, 4, dtype=torch.float64) + 300
+    x[0, 0, 0] = 0
+    x[..., 1] = 300
+    x[..., 2] += 1e6 if dtype in (torch.float64, torch.float32, torch.bfloat16) else 3e4
+    for count in (1000, 2, 1):
+        part = x[:, :count].to(dtype)
+        _, mean, var, _ = torch.ops.cheblienet.batch_norm(part, None, *parameters(4, dtype), None, None, 1e-5, False)
+        exact, wanted = part.double().mean((0, 1)), part.double().var((0, 1), correction=0)
+        torch.testing.assert_close(mean.double(), exact, rtol=1e-6, atol=0)
+        # The mean itself is rounded to the type of sums.
+        floor = 0 if dtype == torch.float64 else 1e-12 * exact**2
+        assert ((var.double() - wanted).abs() <= 1e-5 * wanted + floor).all()
+        assert (var[1] == 0).all()
+
+
 def test_equal_values_have_no_variance():
     var = ops.batch_norm(torch.full((2, 999, 3), 0.1), *parameters(3, torch.float32), eps=0.0)[2]
     assert (var >= 0).all()
