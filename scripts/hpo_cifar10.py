@@ -24,8 +24,11 @@ def main(argv: Sequence[str] | None = None, side: int = 32) -> optuna.Study:
     def build(p: dict[str, Any]) -> tuple[Graph, nn.Module]:
         sides = (side // 4, side // 2, side)
         graphs = grid_graphs(True, sides, p["ntheta"], p["K"], p["eps"], p["xi"], args.path_to_graph)
-        options = args.res_depth, args.widen_factor, args.reduction, args.eval_reduction
-        return graphs[-1], WideResSE2GEChebNet(3, 10, p["kernel_size"], *graphs, *options)
+        depth, width = args.res_depth, args.widen_factor
+        model = WideResSE2GEChebNet(
+            3, 10, p["kernel_size"], *graphs, depth, width, args.reduction, eval_reduction=args.eval_reduction
+        )
+        return graphs[-1], model
 
     return run_sweep(args, side, 3, build)
 

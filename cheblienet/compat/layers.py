@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import nn, ops
-from .._checks import check_tensor
+from .._checks import check_floating, check_tensor
 
 
 class _Random(torch.nn.Module):
@@ -77,6 +77,7 @@ def cheb_conv(x: Tensor, weights: Tensor, laplacian: Tensor | None = None) -> Te
         raise ValueError(
             f"cheb_conv: weights: expected shape (R >= 1, Cin = {x.shape[1]}, Cout), got {tuple(weights.shape)}"
         )
+    check_floating("cheb_conv: x", x)
     if laplacian is None:
         if len(weights) > 1:
             raise ValueError(f"cheb_conv: laplacian: expected a sparse tensor for R = {len(weights)}, got None")

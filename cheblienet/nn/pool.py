@@ -1,5 +1,6 @@
 """Pooling and unpooling between resolutions of a group's sampling (arXiv:2111.12139, section 3.3)."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..groups import icosphere
 from ..ops.gather_reduce import REDUCTIONS
 
 _CPU = torch.device("cpu")  # where tables are made, whatever the default device is
+_MOST = 255  # members of an output vertex
 
 
 class _Reduction(nn.Module):
@@ -86,12 +88,14 @@ class _VertexPool(_Reduction):
         return {**self.__dict__, "_tables": {k: table for k, table in self._tables.items() if k == _CPU}}
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, Vin) -> (B, C, Vout), in vertex-major memory. ValueError for another number of vertices."""
-        check_tensor(f"{type(self).__name__}: x", x, "(B, C, V)", 3)
+        """(B, C, Vin) -> (B, C, Vout), in vertex-major memory.
+
+        TypeError for a dtype that is not floating-point, ValueError for another number of vertices.
+        """
+        name = f"{type(self).__name__}: x"
+        check_floating(name, check_tensor(name, x, "(B, C, V)", 3))
         if x.shape[2] != self.num_vertices:
-            raise ValueError(
-                f"{type(self).__name__}: x: expected shape (B, C, V = {self.num_vertices}), got {tuple(x.shape)}"
-            )
+            raise ValueError(f"{name}: expected shape (B, C, V = {self.num_vertices}), got {tuple(x.shape)}")
         if self.identity:
             return x
         return ops.gather_reduce(x.transpose(1, 2), self.table(x.device), self._present).transpose(1, 2)
@@ -118,15 +122,15 @@ class SE2SpatialPool(_VertexPool):
     """Pools squares of `kernel_size` x `kernel_size` vertices in every orientation layer of an SE(2) grid.
 
     Args:
-        kernel_size: side of the square, at least 1. Rows and columns beyond the last whole square are left out.
+        kernel_size: side of the square, from 1 to 15. Rows and columns beyond the last whole square are left out.
         size: (nx, ny, ntheta) of the input.
         reduction: "max", "avg" or "rand".
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, eval_reduction: str = "avg") -> None:
+    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
         nx, ny, ntheta = _check_size("SE2SpatialPool", size, "nx, ny, ntheta")
-        k = check_integer("SE2SpatialPool: kernel_size", kernel_size, 1, min(nx, ny))
+        k = check_integer("SE2SpatialPool: kernel_size", kernel_size, 1, min(nx, ny, math.isqrt(_MOST)))
         grid = torch.arange(nx * ny, device=_CPU).view(ny, nx)
         squares = grid.unfold(0, k, k).unfold(1, k, k)  # (ny / k, nx / k, k, k)
         table = _over_orientations(squares.reshape(-1, k * k), nx * ny, ntheta)
@@ -143,7 +147,7 @@ class SE2SpatialUnpool(_VertexPool):
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, eval_reduction: str = "avg") -> None:
+    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg") -> None:
         nx, ny, ntheta = _check_size("SE2SpatialUnpool", size, "nx, ny, ntheta")
         k = check_integer("SE2SpatialUnpool: kernel_size", kernel_size, 1)
         source = torch.arange(nx * ny, device=_CPU).view(ny, nx).repeat_interleave(k, 0).repeat_interleave(k, 1)
@@ -169,7 +173,7 @@ class SO3SpatialPool(_VertexPool):
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, eval_reduction: str = "avg") -> None:
+    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
         num_sphere, nalpha = _check_size("SO3SpatialPool", size, "num_sphere, nalpha")
         level = _icosphere_level("SO3SpatialPool", kernel_size, num_sphere)
         table = None
@@ -192,7 +196,7 @@ class SO3SpatialUnpool(_VertexPool):
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, eval_reduction: str = "avg") -> None:
+    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg") -> None:
         num_sphere, nalpha = _check_size("SO3SpatialUnpool", size, "num_sphere, nalpha")
         level = _icosphere_level("SO3SpatialUnpool", kernel_size, num_sphere)
         table = None
@@ -205,15 +209,15 @@ class SO3OrientationPool(_VertexPool):
     """Pools `kernel_size` consecutive orientations at every vertex of the sphere; all of them give a signal on S2.
 
     Args:
-        kernel_size: number of orientations to reduce, a divisor of nalpha.
+        kernel_size: number of orientations to reduce, a divisor of nalpha, at most 255.
         size: (number of sphere vertices, nalpha) of the input.
         reduction: "max", "avg" or "rand".
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, eval_reduction: str = "avg") -> None:
+    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
         num_sphere, nalpha = _check_size("SO3OrientationPool", size, "num_sphere, nalpha")
-        k = check_integer("SO3OrientationPool: kernel_size", kernel_size, 1, nalpha)
+        k = check_integer("SO3OrientationPool: kernel_size", kernel_size, 1, min(nalpha, _MOST))
         if nalpha % k:
             raise ValueError(f"SO3OrientationPool: kernel_size: expected a divisor of nalpha = {nalpha}, got {k}")
         layers = torch.arange(num_sphere * nalpha, device=_CPU).view(nalpha // k, k, num_sphere)
@@ -230,7 +234,7 @@ class GlobalPool(_Reduction):
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
     """
 
-    def __init__(self, reduction: str, eval_reduction: str = "avg") -> None:
+    def __init__(self, reduction: str, *, eval_reduction: str = "avg") -> None:
         super().__init__(reduction, eval_reduction)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ maximum, or mean, over the orientations gives a signal on the sphere, and a conv
 The networks of six levels that the paper trains have a positional argument for each graph; `graphs` takes any number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -68,7 +68,8 @@ class SO3GEChebEncoder(nn.Module):
             self.add_module(f"block{level}", block)
             if level:
                 self.add_module(
-                    f"pool{level}_{level - 1}", SO3SpatialPool(2, levels[level].size, reduction, eval_reduction)
+                    f"pool{level}_{level - 1}",
+                    SO3SpatialPool(2, levels[level].size, reduction, eval_reduction=eval_reduction),
                 )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -138,7 +139,7 @@ class SO3GEChebDecoder(nn.Module):
         # Each level leaves the channels that the encoder has one level finer, the finest those of its first convolution.
         left = [skipped[0], *skipped[2:], _STEM]
         for level in range(self.finest):
-            unpool = SO3SpatialUnpool(2, levels[level].size, expansion, eval_reduction)
+            unpool = SO3SpatialUnpool(2, levels[level].size, expansion, eval_reduction=eval_reduction)
             self.add_module(f"unpool{level}_{level + 1}", unpool)
         self.block0 = ResidualBlock(skipped[0], left[0], ChebConv, kernel_size, graph=levels[0]).requires_grad_(False)
         for level in range(1, len(levels)):
@@ -147,7 +148,9 @@ class SO3GEChebDecoder(nn.Module):
                 f"block{level}", ResidualBlock(cin, left[level], ChebConv, kernel_size, graph=levels[level])
             )
         nalpha = levels[-1].size[-1]
-        self.add_module(f"pool{self.finest}", SO3OrientationPool(nalpha, levels[-1].size, reduction, eval_reduction))
+        self.add_module(
+            f"pool{self.finest}", SO3OrientationPool(nalpha, levels[-1].size, reduction, eval_reduction=eval_reduction)
+        )
         self.conv = ChebConv(_STEM, out_channels, 1, output_graph, bias=False)
 
     def forward(self, *encoded: Tensor) -> Tensor:
@@ -247,6 +250,8 @@ def _levels(owner: str, six: Sequence[Graph | None], graphs: Sequence[Graph] | N
         graphs = [graph for graph in six if graph is not None]
     elif any(graph is not None for graph in six):
         raise ValueError(f"{owner}: graphs: expected None beside graph_lvl0 to graph_lvl5")
+    if not isinstance(graphs, Iterable):
+        raise TypeError(f"{owner}: graphs: expected graphs, got {type(graphs).__name__}")
     levels = list(graphs)
     if len(levels) < 2:
         raise ValueError(f"{owner}: graphs: expected at least two levels, got {len(levels)}")

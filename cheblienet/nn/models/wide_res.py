@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from ..._checks import check_integer
+from ..._checks import check_choice, check_integer
 from ...graphs import Graph
+from ...ops.gather_reduce import REDUCTIONS
 from ..blocks import NetworkBlock, ResidualBlock
 from ..conv import ChebConv
 from ..pool import GlobalPool, SE2SpatialPool
@@ -44,12 +45,14 @@ class WideResSE2GEChebNet(nn.Module):
         res_depth: int = 2,
         widen_factor: int = 1,
         reduction: str | None = None,
+        *,
         eval_reduction: str = "avg",
     ) -> None:
         super().__init__()
         check_integer("WideResSE2GEChebNet: res_depth", res_depth, 1)
         check_integer("WideResSE2GEChebNet: widen_factor", widen_factor, 1)
         check_integer("WideResSE2GEChebNet: out_channels", out_channels, 1)
+        check_choice("WideResSE2GEChebNet: eval_reduction", eval_reduction, REDUCTIONS)
         if reduction is None:
             graph_lvl1 = graph_lvl2 = graph_lvl0
         elif graph_lvl1 is None or graph_lvl2 is None:
@@ -68,7 +71,7 @@ class WideResSE2GEChebNet(nn.Module):
                     f"WideResSE2GEChebNet: graph_lvl{level}: expected a graph with a size, such as SE2GEGraph, "
                     f"got {type(fine).__name__}"
                 )
-            layer = SE2SpatialPool(2, fine.size, reduction, eval_reduction)
+            layer = SE2SpatialPool(2, fine.size, reduction, eval_reduction=eval_reduction)
             if coarse.num_vertices != layer.num_outputs:
                 raise ValueError(
                     f"WideResSE2GEChebNet: graph_lvl{level - 1}: expected {layer.num_outputs} vertices, those of "
