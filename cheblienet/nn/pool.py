@@ -72,7 +72,8 @@ class _VertexPool(_Reduction):
         """
         if self.identity:
             raise ValueError(f"{type(self).__name__}: table: expected a kernel_size of at least 2, got 1")
-        device = full_device(device)
+        if device not in self._tables:  # a signal's device has its full name already
+            device = full_device(device)
         if device not in self._tables:
             self._tables[device] = ops.GatherIndex(*(tensor.to(device) for tensor in self._tables[_CPU]))
         return self._tables[device]
