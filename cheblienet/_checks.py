@@ -36,9 +36,11 @@ def check_sigmas(name: str, sigmas: object) -> tuple[float, float, float]:
 
 
 def check_tensor(name: str, value: object, shape: str, ndim: int) -> Tensor:
-    """`value` if it is a tensor of rank `ndim`; `shape` says in words what it should look like."""
+    """`value` if it is a dense tensor of rank `ndim`; `shape` says in words what it should look like."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name}: expected a tensor {shape}, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor {shape}, got one of layout {value.layout}")
     if value.ndim != ndim:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
     return value

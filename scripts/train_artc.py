@@ -26,6 +26,7 @@ from cheblienet.data.synthetic import write_synthetic_artc
 from cheblienet.graphs import GEGraph, S2GEGraph, SO3GEGraph
 from cheblienet.groups.icosphere import icosphere_level
 from cheblienet.nn import SO3GEUChebNet, capacity
+from cheblienet.ops.gather_reduce import REDUCTIONS
 from cheblienet.train import Report, Task, fit, segmentation_metrics
 from cheblienet.train.optimizer import adam
 from cheblienet.train.options import add_arguments, add_training_arguments, experiments, processes
@@ -121,8 +122,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser, "train_artc", max_epochs=100)
     add_training_arguments(parser)
-    parser.add_argument("--reduction", choices=("max", "avg", "rand"), required=True, help="of pooling")
-    parser.add_argument("--expansion", choices=("max", "avg", "rand"), required=True, help="of unpooling")
+    parser.add_argument("--reduction", choices=REDUCTIONS, required=True, help="of pooling")
+    parser.add_argument("--eval_reduction", choices=REDUCTIONS, default="avg", help="for rand, in tests (%(default)s)")
+    parser.add_argument("--expansion", choices=REDUCTIONS, required=True, help="of unpooling")
     parser.add_argument("--weighted", action="store_true", help="weigh classes inversely to their frequencies")
     parser.add_argument(
         "--dataset",
@@ -152,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> list[Report]:
                 config["kernel_size"],
                 output_graph=graphs[-1],
                 reduction=args.reduction,
+                eval_reduction=args.eval_reduction,
                 expansion=args.expansion,
                 graphs=graphs[:-1],
             ).to(options.device)

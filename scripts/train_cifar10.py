@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from cheblienet.nn import WideResSE2GEChebNet
+from cheblienet.ops.gather_reduce import REDUCTIONS
 from cheblienet.train import Report
 from cheblienet.train.classification import (
     Classification,
@@ -30,7 +31,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_training_arguments(parser)
     add_image_arguments(parser, "cifar10")
     parser.add_argument("--pool", action="store_true", help="halve the resolution between the stages")
-    parser.add_argument("--reduction", choices=("max", "avg", "rand"), help="of pooling")
+    parser.add_argument("--reduction", choices=REDUCTIONS, help="of pooling")
+    parser.add_argument("--eval_reduction", choices=REDUCTIONS, default="avg", help="for rand, in tests (%(default)s)")
     args = parser.parse_args(argv)
     if args.pool and args.reduction is None:
         parser.error("--pool: expected --reduction max, avg or rand with it")
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None, side: int = 32) -> list[Report]:
                 res_depth=args.res_depth,
                 widen_factor=args.widen_factor,
                 reduction=args.reduction if args.pool else None,
+                eval_reduction=args.eval_reduction,
             ),
             tests=lambda test, seed: equivariance_tests(test, right_angles=True, seed=seed),
             settings={**config, "kernel_size": kernel_size},

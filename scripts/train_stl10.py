@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch.utils.data import TensorDataset
 
 from cheblienet.nn import WideResSE2GEChebNet
+from cheblienet.ops.gather_reduce import REDUCTIONS
 from cheblienet.train import Report
 from cheblienet.train.classification import Classification, add_image_arguments, classify, grid_graphs
 from cheblienet.train.options import add_arguments, add_training_arguments, processes
@@ -25,7 +26,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_arguments(parser, "train_stl10", max_epochs=30)
     add_training_arguments(parser)
     add_image_arguments(parser, "stl10", res_depth=3, widen_factor=4)
-    parser.add_argument("--reduction", choices=("max", "avg", "rand"), required=True, help="of pooling")
+    parser.add_argument("--reduction", choices=REDUCTIONS, required=True, help="of pooling")
+    parser.add_argument("--eval_reduction", choices=REDUCTIONS, default="avg", help="for rand, in tests (%(default)s)")
     return parser.parse_args(argv)
 
 
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None, side: int = 96) -> list[Report]:
                 res_depth=args.res_depth,
                 widen_factor=args.widen_factor,
                 reduction=args.reduction,
+                eval_reduction=args.eval_reduction,
             ),
             tests=lambda test, _: {"test": TensorDataset(test.images, test.labels)},
             settings={**config, "kernel_size": kernel_size},

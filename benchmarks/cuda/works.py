@@ -148,7 +148,7 @@ def laplacian_gradient(side: int, channels: int, steps: str) -> Work:
 def pooling(
     name: str, layer: torch.nn.Module, vertices: int, channels: int, dtype: torch.dtype = torch.float32
 ) -> Work:
-    x, index, reduction = signal(vertices, channels, dtype), (layer.members, layer.rowptr, layer.entry), layer.reduction
+    x, index, reduction = signal(vertices, channels, dtype), tuple(layer.table()), layer.reduction
     elements = BATCH * channels
 
     def run(executor: Simulator, samples: int) -> None:
@@ -156,7 +156,7 @@ def pooling(
         executor.gather_reduce_backward(y, winner, *index, reduction)
 
     units = {
-        "gather_reduce": Unit("output", elements * len(layer.members)),
+        "gather_reduce": Unit("output", elements * layer.num_outputs),
         "gather_reduce_backward": Unit("input", elements * vertices),
     }
     return Work(f"{name}, {channels} channels, {named(dtype)}, {reduction}", run, units)

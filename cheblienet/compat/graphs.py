@@ -14,6 +14,8 @@ from ..graphs.legacy import find_original, set_original
 class _OriginalGraph(graphs.Graph):
     """A graph whose results have the types that code for the original relies on."""
 
+    _in_state_dicts = False  # the original refuses names that it does not know
+
     def get_laplacian(self, rescale: bool = True, device: Any = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """The Laplacian, as a sparse COO tensor."""
         return super().get_laplacian(rescale, device, dtype).to_sparse_coo()

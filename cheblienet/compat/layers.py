@@ -1,17 +1,29 @@
-"""The original's pooling layers, which take signals of any rank, and its convolution as a function."""
+"""The original's pooling layers, which take signals of any rank and draw in evaluation mode too, the networks that have
+them, and its convolution as a function."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import nn, ops
+from .._checks import check_floating, check_tensor
 
 
-class _AnyRank(torch.nn.Module):
+class _Random(torch.nn.Module):
+    """ "rand" stays random in evaluation mode."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"eval_reduction": "rand", **kwargs})
+
+
+class _AnyRank(_Random):
     def forward(self, x: Tensor) -> Tensor:
         """(..., V) -> (..., Vout)."""
-        if x.ndim == 3:
+        if not isinstance(x, Tensor) or x.ndim in (0, 3):
             return super().forward(x)
-        return super().forward(x.reshape(1, -1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+        y = super().forward(x.reshape(1, x.shape[:-1].numel(), x.shape[-1]))
+        return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 class SE2SpatialPool(_AnyRank, nn.SE2SpatialPool):
@@ -34,14 +46,44 @@ class SO3OrientationPool(_AnyRank, nn.SO3OrientationPool):
     pass
 
 
+class GlobalPool(_Random, nn.GlobalPool):
+    pass
+
+
+class WideResSE2GEChebNet(_Random, nn.WideResSE2GEChebNet):
+    pass
+
+
+class SO3GEChebEncoder(_Random, nn.SO3GEChebEncoder):
+    pass
+
+
+class SO3GEChebDecoder(_Random, nn.SO3GEChebDecoder):
+    pass
+
+
+class SO3GEUChebNet(_Random, nn.SO3GEUChebNet):
+    pass
+
+
 def cheb_conv(x: Tensor, weights: Tensor, laplacian: Tensor | None = None) -> Tensor:
     """The Chebyshev convolution of x (B, Cin, V) with weights (R, Cin, Cout): (V, B, Cout).
 
     `laplacian` is the rescaled one, sparse; it may be None for R = 1, which ignores it.
     """
+    check_tensor("cheb_conv: x", x, "(B, Cin, V)", 3)
+    check_tensor("cheb_conv: weights", weights, "(R, Cin, Cout)", 3)
+    if weights.shape[1] != x.shape[1] or not len(weights):
+        raise ValueError(
+            f"cheb_conv: weights: expected shape (R >= 1, Cin = {x.shape[1]}, Cout), got {tuple(weights.shape)}"
+        )
+    check_floating("cheb_conv: x", x)
     if laplacian is None:
         if len(weights) > 1:
             raise ValueError(f"cheb_conv: laplacian: expected a sparse tensor for R = {len(weights)}, got None")
         return torch.einsum("bcv,co->vbo", x, weights[0])
+    if not isinstance(laplacian, Tensor) or laplacian.layout == torch.strided:
+        got = laplacian.layout if isinstance(laplacian, Tensor) else type(laplacian).__name__
+        raise TypeError(f"cheb_conv: laplacian: expected a sparse tensor, got {got}")
     y = ops.chebyshev(x.transpose(1, 2), weights, ops.csr(laplacian.to_sparse_csr()))
     return y.transpose(0, 1)

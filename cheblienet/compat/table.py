@@ -26,14 +26,9 @@ TARGETS: dict[str, dict[str, str]] = {
     ),
     "nn.layers.convs": _all("cheblienet.nn", "ChebConv") | _all(_LAYERS, "cheb_conv"),
     "nn.layers.blocks": _all("cheblienet.nn", "BasicBlock", "ResidualBlock", "NetworkBlock"),
-    "nn.layers.pools": {
-        **_all(_LAYERS, "SE2SpatialPool", "SO3SpatialPool", "SO3OrientationPool"),
-        **_all("cheblienet.nn", "GlobalPool"),
-    },
+    "nn.layers.pools": _all(_LAYERS, "SE2SpatialPool", "SO3SpatialPool", "SO3OrientationPool", "GlobalPool"),
     "nn.layers.unpools": _all(_LAYERS, "SE2SpatialUnpool", "SO3SpatialUnpool"),
-    "nn.models.chebnets": _all(
-        "cheblienet.nn", "WideResSE2GEChebNet", "SO3GEChebEncoder", "SO3GEChebDecoder", "SO3GEUChebNet"
-    ),
+    "nn.models.chebnets": _all(_LAYERS, "WideResSE2GEChebNet", "SO3GEChebEncoder", "SO3GEChebDecoder", "SO3GEUChebNet"),
     "nn.models.utils": _all("cheblienet.nn", "capacity"),
     "geometry.se": _all(_GEOMETRY, *(f"{group}_{name}" for group in ("r2", "se2") for name in _FUNCTIONS)),
     "geometry.so": _all(_GEOMETRY, *(f"{group}_{name}" for group in ("s2", "so3") for name in _FUNCTIONS)),

@@ -14,6 +14,7 @@ from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
 from .edges import Edges, reverse_edges
+from .fingerprint import fingerprint
 from .held import Held, full_device
 from .laplacian import degrees, laplacian_rows
 
@@ -39,6 +40,7 @@ class Graph:
     vertex_attributes: tuple[str, ...] = ()
     _lambda_max: float | str = 2.0
     _stays = True  # whether its edges are there for more than a step
+    _in_state_dicts = True  # whether layers save its fingerprint
 
     def __init__(
         self,
@@ -92,10 +94,21 @@ class Graph:
         self._csrs: dict[tuple[torch.device, torch.dtype], ops.Csr] = {}
         self._eigen_spaces: dict[tuple[bool, int], tuple[Tensor, Tensor]] = {}
         self._estimate: float | None = None
+        self._fingerprint: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies start without results: CSR tensors cannot be deep-copied, and a pickle may open without the device.
         return {**self.__dict__, "_laplacians": {}, "_csrs": {}, "_eigen_spaces": {}}
+
+    @property
+    def fingerprint(self) -> Tensor:
+        """(n,) uint8, n a multiple of 512: a hash of the edges, and what made them, as layers save it in state dicts.
+
+        Made at the first request; the edges of a graph on a GPU are copied for it.
+        """
+        if self._fingerprint is None:
+            self._fingerprint = fingerprint(self, self.lambda_max)
+        return self._fingerprint.clone()
 
     @property
     def num_vertices(self) -> int:

@@ -19,7 +19,7 @@ def degrees(edges: Edges, num_vertices: int) -> Tensor:
         rowptr = row_pointers(source, num_vertices)
         rows = torch.segment_reduce(weight.double()[:, None], "sum", offsets=rowptr, unsafe=True, initial=0.0)
         return rows[:, 0]
-    degree = torch.zeros(num_vertices, dtype=torch.float64)
+    degree = weight.new_zeros(num_vertices, dtype=torch.float64)
     for vertex, piece in in_pieces(source, weight):
         degree.index_add_(0, vertex, piece.double())
     return degree

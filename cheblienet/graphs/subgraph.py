@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .edges import Edges, reverse_edges
+from .fingerprint import fingerprint
 from .graph import Graph
 from .held import Held
 from .manifold import GEGraph
@@ -90,6 +91,16 @@ class RandomSubGraph(Graph):
         self.sub_vertex_index = sub_vertex_index
         for attribute in self.vertex_attributes:
             setattr(self, attribute, getattr(self.graph, attribute)[sub_vertex_index])
+
+    @property
+    def fingerprint(self) -> Tensor:
+        """That of the whole graph, whatever is left of it at this step, with this one's `lambda_max`."""
+        if self._lambda_max == self.graph._lambda_max:
+            return self.graph.fingerprint
+        whole = self.graph
+        while isinstance(whole, RandomSubGraph):
+            whole = whole.graph
+        return fingerprint(whole, self.lambda_max)
 
     def _row_order(self, device: torch.device) -> Tensor | None:
         # The parent of a parent is fixed, but a parent that is itself drawn anew has other vertices by now.

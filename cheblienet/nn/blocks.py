@@ -5,9 +5,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .._checks import check_integer
 from .norm import VertexBatchNorm, recomputed
 
 Layer = Callable[..., nn.Module]
+
+
+def _check_layer(name: str, value: object) -> None:
+    if not callable(value):
+        raise TypeError(f"{name}: expected a layer's class, got {value!r}")
 
 
 class BasicBlock(nn.Module):
@@ -24,6 +30,7 @@ class BasicBlock(nn.Module):
         self, in_channels: int, out_channels: int, conv: Layer, kernel_size: int, *args: Any, **kwargs: Any
     ) -> None:
         super().__init__()
+        _check_layer("BasicBlock: conv", conv)
         self.conv = conv(in_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn = VertexBatchNorm(out_channels)
 
@@ -42,6 +49,7 @@ class ResidualBlock(nn.Module):
         self, in_channels: int, out_channels: int, conv: Layer, kernel_size: int, *args: Any, **kwargs: Any
     ) -> None:
         super().__init__()
+        _check_layer("ResidualBlock: conv", conv)
         self.conv1 = conv(in_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
         self.bn1 = VertexBatchNorm(out_channels)
         self.conv2 = conv(out_channels, out_channels, kernel_size, *args, bias=True, **kwargs)
@@ -63,7 +71,7 @@ class NetworkBlock(nn.Module):
 
     Args:
         in_channels, out_channels: Cin and Cout.
-        num_layers: number of blocks.
+        num_layers: number of blocks, at least 1.
         block: `BasicBlock` or `ResidualBlock`.
         conv, kernel_size, args, kwargs: as for `block`.
     """
@@ -80,6 +88,8 @@ class NetworkBlock(nn.Module):
         **kwargs: Any,
     ) -> None:
         super().__init__()
+        check_integer("NetworkBlock: num_layers", num_layers, 1)
+        _check_layer("NetworkBlock: block", block)
         self.layers = nn.Sequential(
             *(
                 block(in_channels if i == 0 else out_channels, out_channels, conv, kernel_size, *args, **kwargs)

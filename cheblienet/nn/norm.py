@@ -1,8 +1,11 @@
 """Normalisation in the vertex-major memory format."""
 
+import math
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
+from .._checks import check_integer
 from ..ops.batch_norm import move_running_statistics
 from ..ops.batch_norm_registry import statistics_of
 from .sync import global_statistics, world_size
@@ -21,6 +25,12 @@ class VertexBatchNorm(nn.BatchNorm1d):
     A ReLU and a sum of their own would each read and write the whole signal once more. Parameters, buffers and their names
     are those of `nn.BatchNorm1d`.
 
+    Args:
+        num_features: C, at least 1.
+        eps: what is added to the variance, finite, at least 0.
+        momentum: share of the batch in running statistics, from 0 to 1; None for the mean of all batches.
+        args, kwargs: the others of `nn.BatchNorm1d`.
+
     Attributes:
         synchronised: whether training uses the statistics of all processes' batches; see `convert_sync_batchnorm`.
         process_group: those processes; None for all.
@@ -29,9 +39,22 @@ class VertexBatchNorm(nn.BatchNorm1d):
     synchronised = False
     process_group: dist.ProcessGroup | None = None
 
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *args: Any, **kwargs: Any
+    ) -> None:
+        num_features = check_integer("VertexBatchNorm: num_features", num_features, 1)
+        if not isinstance(eps, Real) or not 0 <= eps < math.inf:
+            raise ValueError(f"VertexBatchNorm: eps: expected a number of at least 0, got {eps!r}")
+        if momentum is not None and (not isinstance(momentum, Real) or not 0 <= momentum <= 1):
+            raise ValueError(f"VertexBatchNorm: momentum: expected a number from 0 to 1 or None, got {momentum!r}")
+        super().__init__(num_features, eps, momentum, *args, **kwargs)
+
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
-        """bn(x + residual), and its ReLU with `relu`: (B, C, V) -> (B, C, V)."""
-        self._check_input_dim(x)
+        """bn(x + residual), and its ReLU with `relu`: (B, C, V) -> (B, C, V), or (B, C) -> (B, C).
+
+        TypeError or ValueError for an `x` or a `residual` of another shape, or that is no tensor.
+        """
+        self._check(x, residual)
         if not self._uses_operator(x):
             s = x if residual is None else x + residual
             y = self._over_processes(s) if self._synchronises() else self._framework(s)
@@ -55,6 +78,23 @@ class VertexBatchNorm(nn.BatchNorm1d):
             channels_second=True,
         )[0]
 
+    def _check(self, x: Tensor, residual: Tensor | None) -> None:
+        if not isinstance(x, Tensor) or x.layout != torch.strided:
+            got = x.layout if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"VertexBatchNorm: x: expected a dense tensor (B, C, V), got {got}")
+        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
+            raise ValueError(
+                f"VertexBatchNorm: x: expected 2D or 3D input with C = {self.num_features}, got shape {tuple(x.shape)}"
+            )
+        if residual is None:
+            return
+        if not isinstance(residual, Tensor):
+            raise TypeError(f"VertexBatchNorm: residual: expected a tensor, got {type(residual).__name__}")
+        if residual.shape != x.shape:
+            raise ValueError(
+                f"VertexBatchNorm: residual: expected shape {tuple(x.shape)} as x, got {tuple(residual.shape)}"
+            )
+
     def _running(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.running_mean, self.running_var, self.num_batches_tracked
 
@@ -67,9 +107,8 @@ class VertexBatchNorm(nn.BatchNorm1d):
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias as the operator wants them for `x`."""
-        weight, bias = self.weight, self.bias
-        if weight is None:
-            weight, bias = x.new_ones(x.shape[1]), x.new_zeros(x.shape[1])
+        weight = x.new_ones(x.shape[1]) if self.weight is None else self.weight
+        bias = x.new_zeros(x.shape[1]) if self.bias is None else self.bias
         dtype = _statistics_dtype(x)
         return weight.to(dtype), bias.to(dtype)
 
@@ -85,8 +124,8 @@ class VertexBatchNorm(nn.BatchNorm1d):
         weight = ((fixed_var + self.eps) / (var + self.eps)).sqrt()
         bias = (fixed_mean - mean) / (fixed_var + self.eps).sqrt()
         if self.weight is not None:
-            affine = self.weight.to(statistics_dtype)
-            weight, bias = weight * affine, bias * affine + self.bias.to(statistics_dtype)
+            affine, shift = self._affine(x)
+            weight, bias = weight * affine, bias * affine + shift
         if self.track_running_stats:
             move_running_statistics(self._running(), self.momentum, fixed_mean, fixed_var, count)
         pixels = x.unsqueeze(-1)
@@ -152,6 +191,8 @@ def convert_sync_batchnorm(model: nn.Module, process_group: dist.ProcessGroup | 
     Returns:
         `model`.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"convert_sync_batchnorm: model: expected a torch.nn.Module, got {type(model).__name__}")
     for module in model.modules():
         if isinstance(module, VertexBatchNorm):
             module.synchronised, module.process_group = True, process_group

@@ -17,7 +17,8 @@ _FORMAT = 1
 _CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer", "scheduler", "generators"}
 
 # What a configuration that does not name it means: programs that wrote checkpoints before the flag was there.
-_ADDED = {"matmul_precision": "highest"}
+# (Pooling drew in tests, too, before `eval_reduction`: that does not change what such a run goes on to learn.)
+_ADDED = {"matmul_precision": "highest", "eval_reduction": "avg"}
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

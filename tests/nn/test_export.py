@@ -130,8 +130,11 @@ def test_network_compiles_as_one_graph(name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_state_dict_holds_no_graph(name):
+def test_state_dict_holds_no_graph_but_its_fingerprint(name):
     network, _ = NETWORKS[name]()
     learned = {key for key, _ in network.named_parameters()}
-    statistics = ("running_mean", "running_var", "num_batches_tracked")
-    assert {key for key in network.state_dict() if not key.endswith(statistics)} == learned
+    beside = ("running_mean", "running_var", "num_batches_tracked", "_extra_state")
+    state = network.state_dict()
+    assert {key for key in state if not key.endswith(beside)} == learned
+    assert {tensor.numel() for key, tensor in state.items() if key.endswith("_extra_state")} == {512}
+    assert {key for key, _ in network.named_buffers()} == {key for key in state if key.endswith(beside[:3])}

@@ -32,10 +32,10 @@ def test_convolution_is_the_reference_on_the_graphs_laplacian(graph, assert_clos
     assert gnn.ChebConv(3, 5, 4, graph, bias=False).bias is None
 
 
-def test_convolution_moves_with_its_module_and_saves_parameters_only(graph):
+def test_convolution_moves_with_its_module_and_saves_no_graph(graph):
     layer = gnn.ChebConv(3, 5, 4, graph).double()
     assert layer(torch.randn(1, 3, 144, dtype=torch.float64)).dtype == torch.float64
-    assert set(layer.state_dict()) == {"weight", "bias"}
+    assert set(layer.state_dict()) == {"weight", "bias", "_extra_state"}
     assert list(gnn.SE2SpatialPool(2, (4, 4, 2), "max").state_dict()) == []
 
 
@@ -244,3 +244,65 @@ def test_the_layers_work_on_every_graph():
     edges = torch.stack([torch.cat([ring, (ring + 1) % 8]), torch.cat([(ring + 1) % 8, ring])])
     for graph in (Graph(edges), S2GEGraph((42,), (1.0, 1.0, 1.0), 6), SO3GEGraph((42, 2), (1.0, 0.1, 1.0), 8)):
         assert gnn.ChebConv(2, 3, 3, graph)(torch.randn(1, 2, graph.num_vertices)).shape == (1, 3, graph.num_vertices)
+
+
+GRAPH = SE2GEGraph((4, 4, 2), (1.0, 0.1, 0.05), 6)
+SIGNAL = torch.zeros(2, 3, 32)
+NORM, CONV = gnn.VertexBatchNorm(3), gnn.ChebConv(3, 4, 2, GRAPH)
+POOLS = gnn.SE2SpatialPool(2, (4, 4, 2), "max"), gnn.SE2SpatialPool(1, (4, 4, 2), "max"), gnn.GlobalPool("avg")
+
+
+@pytest.mark.parametrize("layer", [NORM, CONV, *POOLS], ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(
+    "x", [None, [1.0], SIGNAL.numpy(), SIGNAL.long(), SIGNAL.to(torch.complex64), SIGNAL.to_sparse()]
+)
+def test_signals_are_dense_and_floating(layer, x):
+    with pytest.raises(TypeError, match=r": x: expected "):
+        layer(x)
+
+
+@pytest.mark.parametrize("layer", [NORM, CONV, *POOLS], ids=lambda layer: type(layer).__name__)
+def test_no_samples_are_no_error_in_evaluation(layer):
+    y = layer.eval()(SIGNAL[:0])
+    assert y.shape[0] == 0
+    layer.train()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: NORM(SIGNAL[:, :2]), r"x: expected 2D or 3D input with C = 3, got shape \(2, 2, 32\)"),
+        (lambda: NORM(SIGNAL[0]), r"x: expected 2D or 3D input with C = 3, got shape \(3, 32\)"),
+        (lambda: NORM(SIGNAL, SIGNAL[..., :1]), r"residual: expected shape \(2, 3, 32\) as x, got \(2, 3, 1\)"),
+        (lambda: NORM(SIGNAL[..., 0], SIGNAL[0, :, 0]), r"residual: expected shape \(2, 3\) as x, got \(3,\)"),
+        (lambda: NORM(SIGNAL, 3), "residual: expected a tensor, got int"),
+        (lambda: gnn.VertexBatchNorm(0), "num_features: expected an integer at least 1, got 0"),
+        (lambda: gnn.VertexBatchNorm(3, eps=-1.0), "eps: expected a number of at least 0, got -1.0"),
+        (lambda: gnn.VertexBatchNorm(3, momentum=2), "momentum: expected a number from 0 to 1 or None, got 2"),
+        (lambda: gnn.GlobalPool("max")(SIGNAL[..., :0]), "x: expected at least one vertex"),
+        (lambda: gnn.SE2SpatialPool(2, None, "max"), r"size: expected \(nx, ny, ntheta\), got None"),
+        (
+            lambda: gnn.SE2SpatialPool(16, (32, 32, 1), "max"),
+            "kernel_size: expected an integer between 1 and 15, got 16",
+        ),
+        (lambda: gnn.SO3OrientationPool(300, (12, 300), "max"), "kernel_size: expected an integer between 1 and 255"),
+        (lambda: gnn.BasicBlock(3, 4, "ChebConv", 3), "BasicBlock: conv: expected a layer's class, got 'ChebConv'"),
+        (lambda: gnn.NetworkBlock(3, 4, 1, None, None, 3), "NetworkBlock: block: expected a layer's class, got None"),
+        (
+            lambda: gnn.NetworkBlock(3, 4, 0, gnn.BasicBlock, gnn.ChebConv, 3),
+            "num_layers: expected an integer at least 1",
+        ),
+        (lambda: gnn.capacity(None), "capacity: model: expected a torch.nn.Module, got NoneType"),
+        (lambda: gnn.convert_sync_batchnorm(3), "convert_sync_batchnorm: model: expected a torch.nn.Module, got int"),
+        (lambda: gnn.SO3GEChebEncoder(3, 5, 3, graphs=5), "SO3GEChebEncoder: graphs: expected graphs, got int"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(call, said):
+    with pytest.raises((TypeError, ValueError), match=said):
+        call()
+
+
+def test_batch_normalisation_without_a_bias():
+    ours, theirs = gnn.VertexBatchNorm(6, bias=False), torch.nn.BatchNorm1d(6, bias=False)
+    x = torch.randn(4, 10, 6).transpose(1, 2)
+    torch.testing.assert_close(ours(x), theirs(x))

@@ -3,7 +3,7 @@ import torch
 
 from cheblienet import ops
 from cheblienet.data import to_graph_signal
-from cheblienet.graphs import SE2GEGraph
+from cheblienet.graphs import Graph, SE2GEGraph
 from cheblienet.nn import WideResSE2GEChebNet, capacity
 from cheblienet.ops import reference
 
@@ -86,6 +86,10 @@ def test_pooled_network_trains(graph):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     with pytest.raises(ValueError, match="reduction: expected None without graph_lvl1 and graph_lvl2"):
         WideResSE2GEChebNet(3, 5, 3, coarse, reduction="max")
+    with pytest.raises(ValueError, match="graph_lvl0: expected 64 vertices, those of graph_lvl1 pooled, got 256"):
+        WideResSE2GEChebNet(3, 5, 3, middle, middle, fine, reduction="max")
+    with pytest.raises(TypeError, match="graph_lvl2: expected a graph with a size, such as SE2GEGraph, got Graph"):
+        WideResSE2GEChebNet(3, 5, 3, coarse, middle, Graph(torch.tensor([[0, 1], [1, 0]])), reduction="max")
 
 
 def test_capacity_counts_trainable_parameters(graph):

@@ -182,6 +182,8 @@ def test_unfit_checkpoints_are_named(tmp_path):
         fit(make_task(), make_options(tmp_path))
     with pytest.raises(ValueError, match=r"checkpoint.pt: belongs to a run with K = 8, not 16"):
         fit(make_task(), make_options(tmp_path, resume=True, config={"lr": 0.1, "K": 16}))
+    # It was not there when that run was saved.
+    fit(make_task(), make_options(tmp_path, resume=True, config={"lr": 0.1, "K": 8, "eval_reduction": "avg"}))
     task = make_task()
     task.model = nn.Sequential(nn.Linear(16, 3))
     with pytest.raises(ValueError, match=r"(?s)checkpoint.pt: does not fit this run: .*size mismatch"):

@@ -10,4 +10,6 @@ __all__ = ["SO3GEChebDecoder", "SO3GEChebEncoder", "SO3GEUChebNet", "WideResSE2G
 
 def capacity(model: nn.Module) -> int:
     """The number of trainable parameters."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"capacity: model: expected a torch.nn.Module, got {type(model).__name__}")
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

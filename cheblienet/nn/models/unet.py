@@ -8,7 +8,7 @@ maximum, or mean, over the orientations gives a signal on the sphere, and a conv
 The networks of six levels that the paper trains have a positional argument for each graph; `graphs` takes any number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -33,6 +33,7 @@ class SO3GEChebEncoder(nn.Module):
         graph_lvl0, ..., graph_lvl5: the graphs of six levels, the coarsest first.
         reduction: "max", "avg" or "rand" spatial pooling.
         graphs: the graphs of any number of levels, the coarsest first, instead of those six.
+        eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
 
     Raises:
         TypeError: for graphs that are none, or have no `size`.
@@ -53,6 +54,7 @@ class SO3GEChebEncoder(nn.Module):
         reduction: str = "max",
         *,
         graphs: Sequence[Graph] | None = None,
+        eval_reduction: str = "avg",
     ) -> None:
         super().__init__()
         six = (graph_lvl0, graph_lvl1, graph_lvl2, graph_lvl3, graph_lvl4, graph_lvl5)
@@ -65,7 +67,10 @@ class SO3GEChebEncoder(nn.Module):
             block = ResidualBlock(cin, channels[level], ChebConv, kernel_size, graph=levels[level])
             self.add_module(f"block{level}", block)
             if level:
-                self.add_module(f"pool{level}_{level - 1}", SO3SpatialPool(2, levels[level].size, reduction))
+                self.add_module(
+                    f"pool{level}_{level - 1}",
+                    SO3SpatialPool(2, levels[level].size, reduction, eval_reduction=eval_reduction),
+                )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(B, in_channels, V) on the finest graph -> the signals of all levels, the coarsest first."""
@@ -89,6 +94,7 @@ class SO3GEChebDecoder(nn.Module):
         reduction: "max", "avg" or "rand" pooling over the orientations.
         expansion: "max", "avg" or "rand" spatial unpooling.
         graphs: the graphs of any number of levels, the coarsest first, instead of those six.
+        eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
 
     Attributes:
         block0: parameters that no signal meets: the coarsest level has nothing to join. They are in published
@@ -115,6 +121,7 @@ class SO3GEChebDecoder(nn.Module):
         expansion: str = "avg",
         *,
         graphs: Sequence[Graph] | None = None,
+        eval_reduction: str = "avg",
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -132,7 +139,7 @@ class SO3GEChebDecoder(nn.Module):
         # Each level leaves the channels that the encoder has one level finer, the finest those of its first convolution.
         left = [skipped[0], *skipped[2:], _STEM]
         for level in range(self.finest):
-            unpool = SO3SpatialUnpool(2, levels[level].size, expansion)
+            unpool = SO3SpatialUnpool(2, levels[level].size, expansion, eval_reduction=eval_reduction)
             self.add_module(f"unpool{level}_{level + 1}", unpool)
         self.block0 = ResidualBlock(skipped[0], left[0], ChebConv, kernel_size, graph=levels[0]).requires_grad_(False)
         for level in range(1, len(levels)):
@@ -141,7 +148,9 @@ class SO3GEChebDecoder(nn.Module):
                 f"block{level}", ResidualBlock(cin, left[level], ChebConv, kernel_size, graph=levels[level])
             )
         nalpha = levels[-1].size[-1]
-        self.add_module(f"pool{self.finest}", SO3OrientationPool(nalpha, levels[-1].size, reduction))
+        self.add_module(
+            f"pool{self.finest}", SO3OrientationPool(nalpha, levels[-1].size, reduction, eval_reduction=eval_reduction)
+        )
         self.conv = ChebConv(_STEM, out_channels, 1, output_graph, bias=False)
 
     def forward(self, *encoded: Tensor) -> Tensor:
@@ -175,6 +184,7 @@ class SO3GEUChebNet(nn.Module):
         reduction: "max", "avg" or "rand" spatial pooling, and pooling over the orientations.
         expansion: "max", "avg" or "rand" spatial unpooling.
         graphs: the graphs of any number of levels, the coarsest first, instead of those six.
+        eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
 
     Raises:
         TypeError: for graphs that are none, or have no `size`.
@@ -197,11 +207,19 @@ class SO3GEUChebNet(nn.Module):
         expansion: str = "avg",
         *,
         graphs: Sequence[Graph] | None = None,
+        eval_reduction: str = "avg",
     ) -> None:
         super().__init__()
         six = (graph_lvl0, graph_lvl1, graph_lvl2, graph_lvl3, graph_lvl4, graph_lvl5)
         levels = _levels(type(self).__name__, six, graphs)
-        self.encoder = SO3GEChebEncoder(in_channels, out_channels, kernel_size, reduction=reduction, graphs=levels)
+        self.encoder = SO3GEChebEncoder(
+            in_channels,
+            out_channels,
+            kernel_size,
+            reduction=reduction,
+            graphs=levels,
+            eval_reduction=eval_reduction,
+        )
         self.decoder = SO3GEChebDecoder(
             in_channels,
             out_channels,
@@ -210,6 +228,7 @@ class SO3GEUChebNet(nn.Module):
             reduction=reduction,
             expansion=expansion,
             graphs=levels,
+            eval_reduction=eval_reduction,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -231,6 +250,8 @@ def _levels(owner: str, six: Sequence[Graph | None], graphs: Sequence[Graph] | N
         graphs = [graph for graph in six if graph is not None]
     elif any(graph is not None for graph in six):
         raise ValueError(f"{owner}: graphs: expected None beside graph_lvl0 to graph_lvl5")
+    if not isinstance(graphs, Iterable):
+        raise TypeError(f"{owner}: graphs: expected graphs, got {type(graphs).__name__}")
     levels = list(graphs)
     if len(levels) < 2:
         raise ValueError(f"{owner}: graphs: expected at least two levels, got {len(levels)}")

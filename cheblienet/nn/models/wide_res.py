@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
-from ..._checks import check_integer
+from ..._checks import check_choice, check_integer
 from ...graphs import Graph
+from ...ops.gather_reduce import REDUCTIONS
 from ..blocks import NetworkBlock, ResidualBlock
 from ..conv import ChebConv
 from ..pool import GlobalPool, SE2SpatialPool
@@ -25,9 +26,12 @@ class WideResSE2GEChebNet(nn.Module):
         res_depth: residual blocks per stage.
         widen_factor: w.
         reduction: "max", "avg" or "rand" spatial pooling between the stages, or None.
+        eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
 
     Raises:
-        ValueError: if `reduction` is given without the two finer graphs.
+        TypeError: for graphs that are none, or with `reduction` have no `size`.
+        ValueError: if `reduction` is given without the two finer graphs, or a graph has another number of vertices than
+            pooling leaves of the finer one.
     """
 
     def __init__(
@@ -41,11 +45,14 @@ class WideResSE2GEChebNet(nn.Module):
         res_depth: int = 2,
         widen_factor: int = 1,
         reduction: str | None = None,
+        *,
+        eval_reduction: str = "avg",
     ) -> None:
         super().__init__()
         check_integer("WideResSE2GEChebNet: res_depth", res_depth, 1)
         check_integer("WideResSE2GEChebNet: widen_factor", widen_factor, 1)
         check_integer("WideResSE2GEChebNet: out_channels", out_channels, 1)
+        check_choice("WideResSE2GEChebNet: eval_reduction", eval_reduction, REDUCTIONS)
         if reduction is None:
             graph_lvl1 = graph_lvl2 = graph_lvl0
         elif graph_lvl1 is None or graph_lvl2 is None:
@@ -56,11 +63,27 @@ class WideResSE2GEChebNet(nn.Module):
             cin, cout = channels[2 - level], channels[3 - level]
             return NetworkBlock(cin, cout, res_depth, ResidualBlock, ChebConv, kernel_size, graph=graph)
 
+        def pool(level: int, fine: Graph, coarse: Graph) -> nn.Module:
+            if reduction is None:
+                return nn.Identity()
+            if not hasattr(fine, "size"):
+                raise TypeError(
+                    f"WideResSE2GEChebNet: graph_lvl{level}: expected a graph with a size, such as SE2GEGraph, "
+                    f"got {type(fine).__name__}"
+                )
+            layer = SE2SpatialPool(2, fine.size, reduction, eval_reduction=eval_reduction)
+            if coarse.num_vertices != layer.num_outputs:
+                raise ValueError(
+                    f"WideResSE2GEChebNet: graph_lvl{level - 1}: expected {layer.num_outputs} vertices, those of "
+                    f"graph_lvl{level} pooled, got {coarse.num_vertices}"
+                )
+            return layer
+
         self.conv = ChebConv(in_channels, channels[0], kernel_size, graph_lvl2)
         self.block2 = stage(2, graph_lvl2)
-        self.pool2_1 = nn.Identity() if reduction is None else SE2SpatialPool(2, graph_lvl2.size, reduction)
         self.block1 = stage(1, graph_lvl1)
-        self.pool1_0 = nn.Identity() if reduction is None else SE2SpatialPool(2, graph_lvl1.size, reduction)
+        self.pool2_1 = pool(2, graph_lvl2, graph_lvl1)
+        self.pool1_0 = pool(1, graph_lvl1, graph_lvl0)
         self.block0 = stage(0, graph_lvl0)
         self.globalpool = GlobalPool("max")
         self.fc = nn.Linear(channels[3], out_channels)
