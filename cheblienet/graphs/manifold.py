@@ -128,22 +128,37 @@ class GEGraph(Graph):
             f"{type(self).__name__}: edges join {vertices:,} vertices to {len(sizes):,} components rather than one, "
             f"{len(isolated):,} of them isolated vertices, with K = {self.K} and sigmas = {self.sigmas}: "
         )
-        needed = self._first_shell(isolated) if len(isolated) else 0
+        needed = max(map(self._needed_neighbors, self._few_of(isolated)), default=0)
         if needed > self.K:
             message += f"equally near neighbours are taken all or none, and the first whole shell takes K = {needed}"
         else:
             message += "a larger K, other sigmas or a sampling of more even density joins them"
         warnings.warn(message, stacklevel=_caller())
 
-    def _first_shell(self, vertices: np.ndarray) -> int:
-        """The K that the nearest neighbours, all equally near, of up to 16 of `vertices` take at most."""
-        elements = self._elements.on_cpu
-        largest = 0
-        for vertex in vertices[np.linspace(0, len(vertices) - 1, min(len(vertices), 16)).astype(np.int64)].tolist():
+    def _needed_neighbors(self, vertex: int) -> int:
+        """The K that joins a vertex to one of its nearest: both take whole shells, no further than the centroid reaches."""
+
+        def others(vertex: int) -> Tensor:
             sqdist = self.group.squared_distance(elements[vertex], elements, self.sigmas)
             sqdist[vertex] = torch.inf
-            largest = max(largest, int((sqdist <= sqdist.min() * (1 + SHELL_TOLERANCE)).sum()))
-        return largest
+            return sqdist
+
+        elements = self._elements.on_cpu
+        sqdist = others(vertex)
+        least = sqdist.min()
+        shell = (sqdist <= least * (1 + SHELL_TOLERANCE)).nonzero()[:, 0]
+        theirs = min(
+            int((others(other) <= least * (1 + SHELL_TOLERANCE)).sum()) for other in self._few_of(shell.numpy())
+        )
+        reach = 0
+        if self.centroid_vertex is not None:
+            reach = int((others(self.centroid_vertex) * (1 + SHELL_TOLERANCE) < least).sum()) + 1
+        return max(len(shell), theirs, reach)
+
+    def _few_of(self, vertices: np.ndarray) -> list[int]:
+        """Some of the vertices, evenly spread: 8, or fewer of a large graph, as each is measured against all elements."""
+        count = min(len(vertices), max(1, min(8, 2**21 // self._num_vertices)))
+        return vertices[np.linspace(0, len(vertices) - 1, count).astype(np.int64)].tolist()
 
     @property
     def group_element(self) -> tuple[Tensor, ...]:

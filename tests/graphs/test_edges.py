@@ -67,7 +67,6 @@ def test_regular_samplings(graph_class, size, sigmas, K):
     assert_same_edges(graph, brute_force(group, graph.elements, sigmas, K, graph.centroid_vertex))
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, to be checked by hand
 @pytest.mark.parametrize("centroid", [None, 3])
 @pytest.mark.parametrize("name", sorted(GROUPS))
 def test_random_elements(name, centroid):
@@ -121,7 +120,6 @@ def test_snap_of_few_lengths():
     assert torch.equal(snap_(values), expected)
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, to be checked by hand
 def test_ties_survive_rounding():
     middle = 1 + 2**-24  # between two float32 numbers
     a, b = math.sqrt(middle * (1 - 1e-12)), math.sqrt(middle * (1 + 1e-12))
@@ -139,7 +137,6 @@ def test_both_directions_have_one_distance_and_one_weight():
     assert torch.equal(graph.edge_weight[reverse], graph.edge_weight)
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, to be checked by hand
 @pytest.mark.parametrize(
     ("kernel", "formula"),
     [

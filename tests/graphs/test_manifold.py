@@ -11,7 +11,6 @@ from cheblienet.groups import R2, S2, SE2, SO3, icosphere
 ISOTROPIC = (1.0, 1.0, 1.0)
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, of no concern here
 @pytest.mark.parametrize(
     ("graph_class", "size", "full_size", "dim", "centroid", "names"),
     [
@@ -47,7 +46,6 @@ def test_attributes(graph_class, size, full_size, dim, centroid, names):
         graph.cartesian_pos("w")
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, of no concern here
 def test_positions():
     plane, lifted = R2GEGraph((4, 3), ISOTROPIC, 4), SE2GEGraph((4, 3, 2), ISOTROPIC, 4)
     assert torch.equal(torch.stack(plane.cartesian_pos()), torch.stack([*plane.group_element, torch.zeros(12)]))

@@ -74,7 +74,6 @@ def test_runs_are_clusters(name):
         assert found <= 0.25 * halo(graph, torch.randperm(graph.num_vertices), run)
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, of no concern here
 @pytest.mark.parametrize(("size", "side"), [((28, 28, 6), 4), ((12, 20, 5), 4), ((16, 24, 3), 8), ((6, 10, 4), 2)])
 def test_runs_of_a_grid_are_boxes(size, side):
     nx, ny, orientations = size
@@ -86,7 +85,6 @@ def test_runs_of_a_grid_are_boxes(size, side):
         assert orientation.bincount(minlength=orientations).tolist() == [side**2] * orientations
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, of no concern here
 def test_orientations_of_a_place_stay_together():
     elements = SE2.uniform_sampling(7, 5, 4)[torch.randperm(140)]
     run = elements[GEGraph.from_elements(SE2, elements, ISOTROPIC, 4)._spatial_order(CPU)].unflatten(0, (35, 4))
@@ -98,7 +96,6 @@ def test_elements_at_one_place():
     assert GEGraph.from_elements(SE2, torch.zeros(5, 3), ISOTROPIC, 4)._spatial_order(CPU).tolist() == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, of no concern here
 def test_rows_take_the_given_order():
     graph = SE2GEGraph((8, 8, 4), ISOTROPIC, 9)
     laplacian, order = graph.get_laplacian(), graph._spatial_order(CPU)
@@ -108,7 +105,6 @@ def test_rows_take_the_given_order():
     assert torch.equal(torch.zeros(256, 256).index_put((source, target), values), laplacian.to_dense())
 
 
-@pytest.mark.filterwarnings("ignore:.* components rather than one")  # few neighbours, of no concern here
 def test_who_asks_for_it():
     cuda = torch.device("cuda", 0)
     graph = SE2GEGraph((4, 4, 3), ISOTROPIC, 4)
