@@ -86,13 +86,13 @@ def apply_heat(operator: Operator, time: float, x: Tensor) -> Tensor:
     that decays: 1e-19 of the signal is left.
     """
     constant, rest = operator.split(x)
-    gone, step, left = 1e-3 * _EPSILON * x.norm(dim=0), min(time, _FIRST_STEP), time
-    while left > 0:
+    gone, step, done = 1e-3 * _EPSILON * x.norm(dim=0), min(time, _FIRST_STEP), 0.0
+    while done < time:
         _, rest = operator.split(operator.polynomial(heat_coefficients(step), rest))  # rounding leads back there
-        left -= step
+        done += step
         if (rest.norm(dim=0) <= gone).all():
             return constant
-        step = min(time - left, left)
+        step = min(done, time - done)
     return constant + rest
 
 
