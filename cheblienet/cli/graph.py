@@ -58,6 +58,11 @@ def _build(arguments: argparse.Namespace) -> None:
     graph, sampling = (_regular if arguments.sampling == "regular" else _sampled)(arguments)
     seconds = time.perf_counter() - begin
     content = (graph.manifold, graph.size, graph.sigmas, graph.K, graph.kernel)
+    if arguments.sampling == "equiangular" and not graph.is_connected:
+        raise ValueError(
+            f"--K: expected at least nlon = {arguments.size[1]} for the equiangular sampling, whose points crowd at the "
+            f"poles, got {graph.K}: the graph has {graph.num_components} components; healpix and fibonacci are even"
+        )
     _print_rows(_description(*content, **sampling))
     _print_rows(_statistics(graph))
     print(f"{'time':16}{seconds:.3g} s")
@@ -116,16 +121,16 @@ def _description(
 
 def _statistics(graph: Graph) -> dict[str, str]:
     degree = graph.edge_index[0].bincount(minlength=graph.num_vertices)
+    sqdist, weight = graph.edge_sqdist, graph.edge_weight
     rows = {
         "vertices": f"{graph.num_vertices:,}",
         "edges": f"{graph.num_edges // 2:,}",
         "neighbours": f"{int(degree.min())} to {int(degree.max())}, {degree.double().mean():.2f} on average",
         "isolated": f"{int((degree == 0).sum()):,}",
-        "connected": "yes" if graph.is_connected else "no",
+        "components": f"{graph.num_components:,}",
     }
     if graph.num_edges:
-        distance, weight = graph.edge_sqdist.sqrt(), graph.edge_weight
-        rows["distances"] = f"{distance.min():.4g} to {distance.max():.4g}"
+        rows["distances"] = f"{sqdist.min().sqrt():.4g} to {sqdist.max().sqrt():.4g}"
         rows["weights"] = f"{weight.min():.4g} to {weight.max():.4g}"
     return rows
 

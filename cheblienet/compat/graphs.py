@@ -79,8 +79,12 @@ def get_laplacian(edge_index: Tensor, edge_weight: Tensor, num_vertices: int, de
 def get_rescaled_laplacian(
     edge_index: Tensor, edge_weight: Tensor, num_vertices: int, lmax: float = 2.0, device: Any = None
 ) -> Tensor:
-    """2 L / lmax - (2 / lmax) I, sparse COO, for the symmetric normalised Laplacian L."""
+    """2 L / lmax - (2 / lmax) I, sparse COO, for the symmetric normalised Laplacian L.
+
+    Raises TypeError or ValueError for an lmax that is no number, not in (0, 2] or below the largest eigenvalue of L.
+    """
     graph = graphs.Graph(edge_index, edge_weight, num_vertices)
+    lmax = graph.checked_lambda_max("get_rescaled_laplacian: lmax", lmax)
     return graph.get_laplacian(True, device).to_sparse_coo() * (2 / lmax)
 
 

@@ -2,16 +2,21 @@
 
 import math
 import os
+import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_floating, check_integer, check_tensor
 from ..groups import R2, S2, SE2, SO3, Group
+from ..ops.reference import SHELL_TOLERANCE
 from .checks import checked_parameters
+from .components import num_isolated
 from .edges import Edges, neighbor_edges
 from .graph import Graph
 from .held import Held
@@ -51,18 +56,18 @@ class GEGraph(Graph):
         self.vertex_attributes = tuple(f"vertex_{coordinate}" for coordinate in group.coordinates)
         self._order: Tensor | None = None
         self._set_edges(Held(edges), len(elements))
+        self._warn_of_few_edges()
 
     def __getattr__(self, name: str) -> Tensor:
-        # Coordinates are made at the first request, as elements on a GPU come from there.
+        # Coordinates are made at every request, as elements on a GPU come from there.
         if name not in self.vertex_attributes:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.__dict__[name] = self.elements[:, self.vertex_attributes.index(name)].float()
-        return self.__dict__[name]
+        return self._elements.on_cpu[:, self.vertex_attributes.index(name)].float()
 
     @property
     def elements(self) -> Tensor:
         """(V, d) float64, the coordinates of the group."""
-        return self._elements.on_cpu
+        return self._elements.on_cpu.clone()
 
     @staticmethod
     def from_elements(
@@ -109,6 +114,52 @@ class GEGraph(Graph):
         edges = neighbor_edges(group, elements, metric, K, kernel, centroid, progress)
         return GEGraph(group, elements, edges, metric, K, kernel, full_size, centroid)
 
+    def _warn_of_few_edges(self) -> None:
+        # Components are found on the CPU, so edges on a GPU come from there only if vertices are isolated.
+        edges, vertices = self._edges.made, self._num_vertices
+        if vertices == 1 or (edges.device.type != "cpu" and num_isolated(edges, vertices) == 0):
+            return
+        label = self._component_labels()
+        sizes = np.bincount(label)
+        if len(sizes) == 1:
+            return
+        isolated = np.flatnonzero(sizes[label] == 1)
+        message = (
+            f"{type(self).__name__}: edges join {vertices:,} vertices to {len(sizes):,} components rather than one, "
+            f"{len(isolated):,} of them isolated vertices, with K = {self.K} and sigmas = {self.sigmas}: "
+        )
+        needed = max(map(self._needed_neighbors, self._few_of(isolated)), default=0)
+        if needed > self.K:
+            message += f"equally near neighbours are taken all or none, and the first whole shell takes K = {needed}"
+        else:
+            message += "a larger K, other sigmas or a sampling of more even density joins them"
+        warnings.warn(message, stacklevel=_caller())
+
+    def _needed_neighbors(self, vertex: int) -> int:
+        """The K that joins a vertex to one of its nearest: both take whole shells, no further than the centroid reaches."""
+
+        def others(vertex: int) -> Tensor:
+            sqdist = self.group.squared_distance(elements[vertex], elements, self.sigmas)
+            sqdist[vertex] = torch.inf
+            return sqdist
+
+        elements = self._elements.on_cpu
+        sqdist = others(vertex)
+        least = sqdist.min()
+        shell = (sqdist <= least * (1 + SHELL_TOLERANCE)).nonzero()[:, 0]
+        theirs = min(
+            int((others(other) <= least * (1 + SHELL_TOLERANCE)).sum()) for other in self._few_of(shell.numpy())
+        )
+        reach = 0
+        if self.centroid_vertex is not None:
+            reach = int((others(self.centroid_vertex) * (1 + SHELL_TOLERANCE) < least).sum()) + 1
+        return max(len(shell), theirs, reach)
+
+    def _few_of(self, vertices: np.ndarray) -> list[int]:
+        """Some of the vertices, evenly spread: 8, or fewer of a large graph, as each is measured against all elements."""
+        count = min(len(vertices), max(1, min(8, 2**21 // self._num_vertices)))
+        return vertices[np.linspace(0, len(vertices) - 1, count).astype(np.int64)].tolist()
+
     @property
     def group_element(self) -> tuple[Tensor, ...]:
         """The coordinates of all vertices, (V,) float32 each."""
@@ -117,7 +168,7 @@ class GEGraph(Graph):
     @property
     def general_linear_group_element(self) -> Tensor:
         """(V, 3, 3) float32, the matrices of all vertices."""
-        return self.group.matrix(self.elements).float()
+        return self.group.matrix(self._elements.on_cpu).float()
 
     @property
     def group_dim(self) -> list[str]:
@@ -135,13 +186,15 @@ class GEGraph(Graph):
         R2 lies in the plane z = 0, SE(2) has theta for z, S2 is the unit sphere, and SO(3) a sphere of radius
         2 pi + alpha for every orientation alpha.
         """
-        position = self.group.matrix(self.elements)[..., 2]  # (x, y, 1) in the plane, a point of the sphere otherwise
+        position = self.group.matrix(self._elements.on_cpu)[
+            ..., 2
+        ]  # (x, y, 1) in the plane, a point of the sphere otherwise
         if self.manifold == "r2":
             position[:, 2] = 0
         elif self.manifold == "se2":
-            position[:, 2] = self.elements[:, 2]
+            position[:, 2] = self._elements.on_cpu[:, 2]
         elif self.manifold == "so3":
-            position = position * (2 * math.pi + self.elements[:, :1])
+            position = position * (2 * math.pi + self._elements.on_cpu[:, :1])
         x, y, z = position.float().unbind(-1)
         if axis is None:
             return x, y, z
@@ -290,6 +343,14 @@ class SO3GEGraph(_SampledGraph):
     vertex_beta: Tensor
     vertex_gamma: Tensor
     _group, _axes = SO3, ("num_vertices", "nalpha")
+
+
+def _caller() -> int:
+    """The `stacklevel`, for the function that asks, of the first caller outside of this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("cheblienet."):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _centroid(size: tuple[int, ...]) -> int:

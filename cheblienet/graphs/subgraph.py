@@ -19,20 +19,22 @@ class RandomSubGraph(Graph):
     It starts as the whole graph. Each sampling thins out what the former left; `reinit` restores the whole. Draws come
     from torch's global generator, so `torch.manual_seed` reproduces them. Layers use the present Laplacian.
 
+    Its `lambda_max` is its own, not the parent's. A number that was set holds for the whole graph: eigenvalues of the
+    normalised Laplacian of a part can be larger, so what was drawn has 2, the largest that any graph can have. "estimate" is
+    of the present edges.
+
     Args:
         graph: the parent.
 
     Attributes:
         graph: the parent.
         manifold, size, dim: those of the parent, where it is a graph of group elements.
-        sub_vertex_index: (V,) int64, the parent's index of every vertex, ascending.
         vertex_attributes: names of the parent's vertex attributes, of which this graph has its own, restricted ones.
     """
 
     manifold: str
     size: tuple[int, ...]
     dim: tuple[int, int]
-    sub_vertex_index: Tensor
 
     def __init__(self, graph: Graph) -> None:
         if not isinstance(graph, Graph):
@@ -48,9 +50,20 @@ class RandomSubGraph(Graph):
         parent = self.graph
         self._set_vertices(parent.vertex_index)
         self._set_edges(parent._edges, parent.num_vertices)
-        self._stays = parent._stays
+        self._stays, self._whole = parent._stays, parent._whole
+        self._operators, self._labels = parent._operators, parent._labels
         if self._lambda_max == parent._lambda_max:  # the same results: one copy serves both
             self._laplacians, self._csrs, self._eigen_spaces = parent._laplacians, parent._csrs, parent._eigen_spaces
+
+    @property
+    def sub_vertex_index(self) -> Tensor:
+        """(V,) int64, the parent's index of every vertex, ascending."""
+        return self._sub_vertex_index.clone()
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name not in self.vertex_attributes:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self._vertices[name].clone()
 
     def edges_sampling(self, rate: float) -> None:
         """Keeps ceil(rate E / 2) of the E / 2 undirected edges, drawn without replacement in proportion to weight.
@@ -58,7 +71,7 @@ class RandomSubGraph(Graph):
         Raises ValueError for a rate outside (0, 1].
         """
         rate = _checked_rate("edges_sampling", rate)
-        index, weight = self.edge_index, self.edge_weight
+        index, sqdist, weight = self._edges.on_cpu
         pair = (index[0] < index[1]).nonzero()[:, 0]
         # The first arrivals of independent clocks of rate `weight` are such a draw, for any number of edges.
         arrival = torch.empty(len(pair), dtype=torch.float64).exponential_() / weight[pair]
@@ -66,8 +79,8 @@ class RandomSubGraph(Graph):
         kept = pair[arrival.topk(count, largest=False, sorted=False).indices]
         mask = torch.zeros(self.num_edges, dtype=torch.bool)
         mask[kept] = mask[reverse_edges(index, self.num_vertices)[kept]] = True
-        self._stays = False
-        self._set_edges(Held(Edges(index[:, mask], self.edge_sqdist[mask], weight[mask])), self.num_vertices)
+        self._stays = self._whole = False
+        self._set_edges(Held(Edges(index[:, mask], sqdist[mask], weight[mask])), self.num_vertices)
 
     def vertices_sampling(self, rate: float) -> None:
         """Keeps floor(rate V) vertices, drawn uniformly, and the edges between them. Pooling layers do not follow.
@@ -81,16 +94,17 @@ class RandomSubGraph(Graph):
         vertices = torch.randperm(self.num_vertices)[:count].sort().values
         renumbered = torch.full((self.num_vertices,), -1)
         renumbered[vertices] = torch.arange(count)
-        index = renumbered[self.edge_index]
+        index, sqdist, weight = self._edges.on_cpu
+        index = renumbered[index]
         mask = (index >= 0).all(0)
-        self._set_vertices(self.sub_vertex_index[vertices])
-        self._stays = False
-        self._set_edges(Held(Edges(index[:, mask], self.edge_sqdist[mask], self.edge_weight[mask])), count)
+        self._set_vertices(self._sub_vertex_index[vertices])
+        self._stays = self._whole = False
+        self._set_edges(Held(Edges(index[:, mask], sqdist[mask], weight[mask])), count)
 
     def _set_vertices(self, sub_vertex_index: Tensor) -> None:
-        self.sub_vertex_index = sub_vertex_index
-        for attribute in self.vertex_attributes:
-            setattr(self, attribute, getattr(self.graph, attribute)[sub_vertex_index])
+        # Kept, as a parent that is itself drawn anew may have others by the time they are asked for.
+        self._sub_vertex_index = sub_vertex_index
+        self._vertices = {name: getattr(self.graph, name)[sub_vertex_index] for name in self.vertex_attributes}
 
     @property
     def fingerprint(self) -> Tensor:
@@ -107,7 +121,7 @@ class RandomSubGraph(Graph):
         order = None if isinstance(self.graph, RandomSubGraph) else self.graph._row_order(device)
         if order is None:
             return None
-        rank = torch.argsort(order)[self.sub_vertex_index.to(device)]
+        rank = torch.argsort(order)[self._sub_vertex_index.to(device)]
         return torch.argsort(rank)
 
     def cartesian_pos(self, axis: str | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
@@ -116,12 +130,12 @@ class RandomSubGraph(Graph):
             raise TypeError("cartesian_pos: expected a graph of group elements, the parent has no positions")
         position = self.graph.cartesian_pos(axis)
         if isinstance(position, Tensor):
-            return position[self.sub_vertex_index]
+            return position[self._sub_vertex_index]
         x, y, z = position
-        return x[self.sub_vertex_index], y[self.sub_vertex_index], z[self.sub_vertex_index]
+        return x[self._sub_vertex_index], y[self._sub_vertex_index], z[self._sub_vertex_index]
 
 
 def _checked_rate(name: str, rate: float) -> float:
-    if not isinstance(rate, Real) or not 0 < rate <= 1:
+    if isinstance(rate, bool) or not isinstance(rate, Real) or not 0 < rate <= 1:
         raise ValueError(f"{name}: rate: expected a number in (0, 1], got {rate!r}")
     return float(rate)

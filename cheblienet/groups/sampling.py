@@ -28,7 +28,8 @@ def sample(group: Group, sampling: str, *size: int, generator: torch.Generator |
             "healpix": (nside,), the centres of 12 nside^2 pixels of equal area and similar shape, in ring order (Gorski
             et al., "HEALPix", 2005), by the library healpix.
             "equiangular": (nlat, nlon), the centres of cells of equal angles, from the pole beta = 0 on; point
-            i + nlon j. They crowd at the poles.
+            i + nlon j. They crowd at the poles, where the nearest neighbours of a point are on its own circle of latitude:
+            a graph of K nearest neighbours falls into parts unless K is at least nlon.
             "fibonacci": (num_points,), a spiral from pole to pole whose points have one area each and differ by the
             golden angle (Swinbank, Purser, "Fibonacci grids", 2006): nearly uniform for any number.
         generator: of random numbers; None for the framework's global one.

@@ -28,7 +28,7 @@ def test_a_regular_graph_is_built_saved_inspected_and_found(call, tmp_path, monk
     graph = SE2GEGraph((6, 5, 4), (1.0, 0.1, 0.05), 8)
     assert (said["group"], said["size"], said["K"], said["kernel"]) == ("se2", "6 x 5 x 4", "8", "gaussian")
     assert said["sigmas"] == "1 0.1 0.05"
-    assert (said["vertices"], said["edges"], said["connected"]) == ("120", str(graph.num_edges // 2), "yes")
+    assert (said["vertices"], said["edges"], said["components"]) == ("120", str(graph.num_edges // 2), "1")
     assert said["neighbours"] == f"4 to 8, {graph.num_edges / 120:.2f} on average"
     inspected = call("inspect", said["saved"])
     assert inspected == {name: value for name, value in said.items() if name not in ("time", "saved")}
@@ -52,6 +52,32 @@ def test_other_samplings_are_told_apart(call, tmp_path):
     assert len({fibonacci["saved"], one["saved"], other["saved"]}) == 3
     assert call("inspect", one["saved"])["seed"] == "1"
     assert not torch.equal(load_graph(one["saved"]).edge_index, load_graph(other["saved"]).edge_index)
+
+
+def test_an_equiangular_graph_in_parts_is_refused(call, tmp_path):
+    words = (
+        "build",
+        "s2",
+        "--sampling",
+        "equiangular",
+        "--size",
+        9,
+        18,
+        "--sigmas",
+        1,
+        1,
+        1,
+        "--save",
+        tmp_path,
+        "--K",
+    )
+    with (
+        pytest.raises(SystemExit, match=r"--K: expected at least nlon = 18 .* got 8: the graph has 3 components"),
+        pytest.warns(UserWarning, match="3 components"),
+    ):
+        call(*words, 8)
+    assert not list(tmp_path.iterdir())
+    assert call(*words, 18)["components"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_attributes(graph_class, size, full_size, dim, centroid, names):
     assert graph.vertex_attributes == tuple(f"vertex_{name}" for name in names)
     assert graph.elements.dtype == torch.float64
     for column, (name, coordinate) in enumerate(zip(graph.vertex_attributes, graph.group_element, strict=True)):
-        assert getattr(graph, name) is coordinate
+        assert torch.equal(getattr(graph, name), coordinate)
         assert torch.equal(coordinate, graph.elements[:, column].float())
     matrices = graph.general_linear_group_element
     assert matrices.shape == (vertices, 3, 3)

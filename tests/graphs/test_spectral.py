@@ -1,10 +1,20 @@
-"""Spectra by Lanczos and functions of the Laplacian by Chebyshev expansion, against dense matrices."""
+"""Spectra by Lanczos, on the matrix or on its inverse, against dense matrices; the largest eigenvalue."""
 
+import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from scipy.sparse.linalg import ArpackNoConvergence
 
-from cheblienet.graphs import Graph, R2GEGraph, RandomSubGraph, S2GEGraph, SE2GEGraph, spectral
+from cheblienet.graphs import (
+    Graph,
+    R2GEGraph,
+    RandomSubGraph,
+    S2GEGraph,
+    SE2GEGraph,
+    SO3GEGraph,
+    spectral,
+)
 from cheblienet.nn import ChebConv
 
 ISOTROPIC = (1.0, 1.0, 1.0)
@@ -35,7 +45,7 @@ def test_lanczos_finds_whole_multiplets(sphere, norm):
     residual = laplacian @ eigenvectors - eigenvectors * eigenvalues
     assert residual.abs().max() < 1e-12
     torch.testing.assert_close(eigenvectors.T @ eigenvectors, torch.eye(16).double(), rtol=0, atol=1e-12)
-    assert sphere.get_eigen_space(norm, k=16)[1] is eigenvectors
+    assert torch.equal(sphere.get_eigen_space(norm, k=16)[1], eigenvectors)
 
 
 def test_lanczos_agrees_with_the_dense_matrix(monkeypatch):
@@ -55,6 +65,118 @@ def test_lanczos_overlooks_no_copy_of_an_eigenvalue():
     eigenvalues, eigenvectors = Graph(torch.cat([rings, rings.flip(0)], 1)).get_eigen_space(k=11)
     assert eigenvalues.abs().max() < 1e-12
     torch.testing.assert_close(eigenvectors.T @ eigenvectors, torch.eye(11).double(), rtol=0, atol=1e-10)
+
+
+def path(num_vertices, *weight):
+    vertex = torch.arange(num_vertices)
+    edges = torch.stack([vertex[:-1], vertex[1:]])
+    return Graph(torch.cat([edges, edges.flip(0)], 1), *weight)
+
+
+def tree(num_vertices):
+    child = torch.arange(1, num_vertices)
+    edges = torch.stack([(child - 1) // 2, child])
+    return Graph(torch.cat([edges, edges.flip(0)], 1))
+
+
+def assert_eigenpairs(graph, eigenvalues, eigenvectors, norm=False):
+    laplacian = graph.get_laplacian(norm, dtype=torch.float64)
+    assert (laplacian @ eigenvectors - eigenvectors * eigenvalues).abs().max() < 1e-13
+    one = torch.eye(len(eigenvalues), dtype=torch.float64)
+    torch.testing.assert_close(eigenvectors.T @ eigenvectors, one, rtol=0, atol=1e-12)
+
+
+def test_a_long_path_is_solved():
+    """Its eigenvalues are 1 - cos(pi k / (V - 1)); Lanczos on the matrix itself does not converge."""
+    eigenvalues, eigenvectors = path(3000).get_eigen_space(k=6)
+    exact = 2 * torch.sin(torch.arange(6, dtype=torch.float64) * torch.pi / 2 / 2999) ** 2
+    torch.testing.assert_close(eigenvalues, exact, rtol=1e-9, atol=1e-15)
+    assert_eigenpairs(path(3000), eigenvalues, eigenvectors)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: R2GEGraph((36, 34), ISOTROPIC, 8),
+        lambda: R2GEGraph((33, 33), ISOTROPIC, 2),  # isolated vertices alone
+        lambda: SE2GEGraph((14, 14, 6), (1.0, 0.1, 2.048 / 14**2), 16),
+        lambda: SE2GEGraph((20, 20, 3), ISOTROPIC, 4),  # three components with the same spectrum
+        lambda: S2GEGraph((2562,), ISOTROPIC, 5),  # many isolated vertices
+        lambda: SO3GEGraph((162, 7), (1.0, 1.0, 0.3), 12),  # multiplets
+        lambda: tree(1200),
+        lambda: part_of(R2GEGraph((40, 40), ISOTROPIC, 8)),
+    ],
+)
+@pytest.mark.parametrize("norm", [False, True])
+def test_few_eigenvalues_are_those_of_the_dense_matrix(build, norm):
+    graph = build()
+    expected = torch.linalg.eigvalsh(graph.get_laplacian(norm, dtype=torch.float64).to_dense())
+    for k in (1, 5, 21):
+        eigenvalues, eigenvectors = graph.get_eigen_space(norm, k)
+        torch.testing.assert_close(eigenvalues, expected[:k], rtol=0, atol=1e-13)
+        assert_eigenpairs(graph, eigenvalues, eigenvectors, norm)
+
+
+def part_of(graph):
+    part = RandomSubGraph(graph)
+    part.vertices_sampling(0.9)
+    part.edges_sampling(0.6)
+    return part
+
+
+@pytest.mark.parametrize("method", ["_by_lanczos", "_by_inverse"])
+def test_a_method_that_fails_leaves_it_to_the_other(monkeypatch, method):
+    def fail(*_):
+        raise ArpackNoConvergence("no convergence", [], [])
+
+    graph = SE2GEGraph((14, 14, 6), (1.0, 0.1, 2.048 / 14**2), 16)
+    expected, _ = graph.get_eigen_space(k=6)
+    monkeypatch.setattr(spectral, method, fail)
+    fail.__name__ = method
+    graph = SE2GEGraph((14, 14, 6), (1.0, 0.1, 2.048 / 14**2), 16)
+    torch.testing.assert_close(graph.get_eigen_space(k=6)[0], expected, rtol=0, atol=1e-13)
+    for name in ("_by_lanczos", "_by_inverse"):
+        monkeypatch.setattr(spectral, name, fail)
+    with pytest.raises(RuntimeError, match=r"get_eigen_space: k: 7 eigenvalues were not found .*: try a k that"):
+        graph.get_eigen_space(k=7)
+
+
+def test_the_number_of_eigenvalues_is_not_taken_for_the_norm(graph):
+    for norm in (10, None, "yes", torch.tensor(True)):
+        with pytest.raises(TypeError, match=r"get_eigen_space: norm: expected True or False, got .*: .* is k="):
+            graph.get_eigen_space(norm)
+
+
+@pytest.mark.parametrize("small", [spectral.SMALL, 0])
+def test_a_lambda_max_below_the_largest_eigenvalue_is_refused(monkeypatch, small):
+    monkeypatch.setattr(spectral, "SMALL", small)
+    for graph in (R2GEGraph((12, 11), ISOTROPIC, 8), S2GEGraph((162,), ISOTROPIC, 8), RandomSubGraph(path(50))):
+        largest = float(torch.linalg.eigvalsh(graph.get_laplacian(False, dtype=torch.float64).to_dense())[-1])
+        for value in (0.3, largest * 0.99, np.float32(largest * 0.99)):
+            with pytest.raises(ValueError, match=r"lambda_max: expected at least the largest .* here, got"):
+                graph.lambda_max = value
+        assert graph.lambda_max == 2
+        graph.lambda_max = min(largest * (1 + 1e-9), 2.0)
+    assert spectral.largest_eigenvalue_bound(graph.get_laplacian(False, dtype=torch.float64)) <= 2 + 1e-12
+
+
+def test_the_lambda_max_of_a_part_holds_for_the_part():
+    """Parts of a graph can have larger eigenvalues: a single edge has 2."""
+    whole = R2GEGraph((8, 8), ISOTROPIC, 8)
+    graph = RandomSubGraph(whole)
+    graph.lambda_max = 1.6
+    for sample in (graph.vertices_sampling, graph.edges_sampling):
+        sample(0.3)
+        assert graph.lambda_max == 2
+        assert torch.linalg.eigvalsh(graph.get_laplacian(dtype=torch.float64).to_dense())[-1] <= 1 + 1e-12
+        with pytest.raises(
+            ValueError, match=r'lambda_max: expected 2 or "estimate" for a part that was drawn, got 1.6'
+        ):
+            graph.lambda_max = 1.6
+        inner = RandomSubGraph(graph)
+        assert inner.lambda_max == 2
+        graph.reinit()
+        assert graph.lambda_max == 1.6
 
 
 @pytest.mark.parametrize("small", [spectral.SMALL, 0])
@@ -79,15 +201,24 @@ def test_an_estimate_spreads_the_spectrum(monkeypatch, small):
 
 def test_lambda_max_is_checked_and_follows_the_edges(graph):
     assert graph.lambda_max == 2
-    graph.lambda_max = 1.9
-    expected = 2 / 1.9 * graph.get_laplacian(False).to_dense() - torch.diag(torch.tensor([1.0] * 6 + [0.0] * 2))
-    torch.testing.assert_close(graph.get_laplacian().to_dense(), expected, rtol=0, atol=1e-6)
+    ring = torch.arange(7)
+    ring = torch.stack([ring, (ring + 1) % 7])
+    odd = Graph(torch.cat([ring, ring.flip(0)], 1), num_vertices=8)
+    odd.lambda_max = 1.95
+    expected = 2 / 1.95 * odd.get_laplacian(False).to_dense() - torch.diag(torch.tensor([1.0] * 7 + [0.0]))
+    torch.testing.assert_close(odd.get_laplacian().to_dense(), expected, rtol=0, atol=1e-6)
     for value, error in (
         ("guess", TypeError),
         (None, TypeError),
         (True, TypeError),
+        (torch.tensor(2.0), TypeError),
+        (np.array([2.0]), TypeError),
+        (2j, TypeError),
         (0, ValueError),
+        (-1.0, ValueError),
         (2.5, ValueError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
     ):
         with pytest.raises(error, match=r"lambda_max: expected a number"):
             graph.lambda_max = value
@@ -101,57 +232,8 @@ def test_lambda_max_is_checked_and_follows_the_edges(graph):
     assert empty.lambda_max == 2
 
 
-@pytest.mark.parametrize("lambda_max", [2.0, "estimate"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_kernels_act_without_a_dense_matrix(graph, lambda_max, dtype):
-    graph.lambda_max = lambda_max
-    x = torch.randn(2, 3, 8, dtype=dtype)
-    tolerance = 1e-12 if dtype == torch.float64 else 1e-5
-    for kernel in (
-        lambda eigenvalue: torch.exp(-3 * eigenvalue),
-        lambda eigenvalue: eigenvalue / (0.1 + eigenvalue),
-        lambda eigenvalue: eigenvalue**2,
-    ):
-        expected = (graph.diff_kernel(kernel) @ x.double().mT).mT
-        torch.testing.assert_close(graph.apply_kernel(kernel, x).double(), expected, rtol=0, atol=tolerance)
-    torch.testing.assert_close(graph.apply_kernel(lambda _: 0.7, x), 0.7 * x)
-    one = graph.apply_kernel(torch.sin, x[0, 0])
-    torch.testing.assert_close(one, graph.apply_kernel(torch.sin, x)[0, 0])
-
-
-def test_heat_spreads_and_its_gradient_as_well(sphere):
-    eigenvalues, eigenvectors = sphere.get_eigen_space(k=9)
-    heat = sphere.diffuse(eigenvectors.T, 40.0)
-    torch.testing.assert_close(heat, (eigenvectors * torch.exp(-40 * eigenvalues)).T, rtol=0, atol=1e-12)
-    x, y = torch.randn(2562, dtype=torch.float64, requires_grad=True), torch.randn(2562, dtype=torch.float64)
-    torch.testing.assert_close(sphere.diffuse(y, 0), y)
-    (gradient,) = torch.autograd.grad(sphere.diffuse(x, 5.0) @ y, x)
-    torch.testing.assert_close(gradient, sphere.diffuse(y, 5.0))
-
-
-def test_coefficients_are_as_many_as_it_takes():
-    linear = spectral.chebyshev_coefficients(lambda eigenvalue: 3 + 2 * eigenvalue, 2.0, torch.float64)
-    torch.testing.assert_close(linear, torch.tensor([5.0, 2.0], dtype=torch.float64))
-    few = spectral.chebyshev_coefficients(lambda eigenvalue: torch.exp(-eigenvalue), 2.0, torch.float32)
-    many = spectral.chebyshev_coefficients(lambda eigenvalue: torch.exp(-100 * eigenvalue), 2.0, torch.float64)
-    assert 5 < len(few) < 12 < 50 < len(many) < 150
-    assert spectral.chebyshev_coefficients(lambda _: 0.0, 2.0, torch.float64).tolist() == [0]
-
-
 def test_says_what_is_wrong(graph):
-    x = torch.ones(8)
-    with pytest.raises(TypeError, match=r"x: expected a float64 or float32 tensor \(..., V\), got torch.int64"):
-        graph.apply_kernel(torch.exp, x.long())
-    with pytest.raises(ValueError, match=r"x: expected V = 8 in the last place, got \(2, 7\)"):
-        graph.diffuse(torch.ones(2, 7), 1.0)
-    for time in (-1.0, float("nan"), "long"):
-        with pytest.raises(ValueError, match=r"time: expected a number of at least 0"):
-            graph.diffuse(x, time)
-    with pytest.raises(ValueError, match=r"kernel: expected one that polynomials of degree 4096 approximate"):
-        graph.apply_kernel(lambda eigenvalue: (eigenvalue > 0.77).double(), x)
-    with pytest.raises(ValueError, match=r"kernel: expected finite values on \[0, 2\]"):
-        graph.apply_kernel(lambda eigenvalue: (eigenvalue - 1.5).sqrt(), x)
-    for k, error in ((0, ValueError), (9, ValueError), (2.0, TypeError)):
+    for k, error in ((0, ValueError), (9, ValueError), (2.0, TypeError), (True, TypeError)):
         with pytest.raises(error, match=r"get_eigen_space: k: expected an integer"):
             graph.get_eigen_space(k=k)
 
