@@ -63,7 +63,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], leve
     check_integer("workers", workers, 1)
     import_netcdf4()
     source, target = Path(source), Path(target)
-    pairs = [(path, target_path(path, source, target)) for path in sorted(source.rglob("*.nc"))]
+    pairs = [(path, target_path(path, source, target)) for path in _files(source)]
     if not pairs:
         raise FileNotFoundError(
             f"{source}: expected files data-YYYY-MM-DD-01-1_N.nc of ClimateNet here, or in folders here"
@@ -98,6 +98,20 @@ def convert_file(source: Path, target: Path, level: int) -> None:
 def target_path(path: Path, source: Path, target: Path) -> Path:
     """Where the file `path` under `source` goes under `target`: its date and mask stay in its name."""
     return (target / path.relative_to(source)).with_name(f"{path.stem}-mesh.npz")
+
+
+def _files(source: Path) -> list[Path]:
+    """All .nc files under `source`, through links to folders as well, each folder once: links can form a cycle."""
+    found, seen = [], set()
+    for folder, below, names in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        found += [Path(folder, name) for name in names if name.endswith(".nc")]
+    return sorted(found)
 
 
 def import_netcdf4() -> None:

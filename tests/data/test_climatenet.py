@@ -174,6 +174,18 @@ def test_what_is_refused_is_named(files, change, message):
     assert [path.name for path in target.iterdir()] == ["data-2000-01-01-01-1_0-mesh.npz"]
 
 
+def test_linked_folders_are_followed_once(files):
+    source, target = files
+    elsewhere = source.with_name("elsewhere")
+    source.rename(elsewhere)
+    source.mkdir()
+    (source / "a").symlink_to(elsewhere)
+    (source / "b").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(source)
+    assert convert(source, target, level=2) == 2
+    assert len(list((target / "a").glob("*.npz"))) == 2
+
+
 def test_several_times_are_refused(files):
     source, target = files
 
