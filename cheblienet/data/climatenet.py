@@ -30,11 +30,21 @@ if TYPE_CHECKING:
 
 _SPELLINGS = {
     "kg/m^2": {"kg/m2", "kg m-2", "kg m^-2", "kg m**-2"},
-    "m/s": {"m s-1", "m s^-1", "m s**-1"},
+    "m/s": {"m s-1", "m s^-1", "m s**-1", "m/sec", "meters per second", "meters/second"},
     "kg/kg": {"kg kg-1", "kg kg^-1", "kg kg**-1", "1"},
-    "Pa": {"Pascal", "pascal"},
-    "K": {"Kelvin", "kelvin"},
+    "Pa": {"Pascal", "pascal", "Pascals", "pascals"},
+    "K": {"Kelvin", "kelvin", "degK", "degrees_K"},
     "m": {"meter", "meters", "metre", "metres"},
+}
+
+# By unit, far outside all that the atmosphere shows: what lies beyond is a fill value or another unit.
+_RANGES = {
+    "kg/m^2": (-10.0, 500.0),
+    "m/s": (-300.0, 300.0),
+    "kg/kg": (-0.1, 1.0),
+    "Pa": (1e4, 2e5),
+    "K": (50.0, 500.0),
+    "m": (-5e3, 5e4),
 }
 
 
@@ -53,7 +63,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], leve
     check_integer("workers", workers, 1)
     import_netcdf4()
     source, target = Path(source), Path(target)
-    pairs = [(path, target_path(path, source, target)) for path in sorted(source.rglob("*.nc"))]
+    pairs = [(path, target_path(path, source, target)) for path in _files(source)]
     if not pairs:
         raise FileNotFoundError(
             f"{source}: expected files data-YYYY-MM-DD-01-1_N.nc of ClimateNet here, or in folders here"
@@ -88,6 +98,20 @@ def convert_file(source: Path, target: Path, level: int) -> None:
 def target_path(path: Path, source: Path, target: Path) -> Path:
     """Where the file `path` under `source` goes under `target`: its date and mask stay in its name."""
     return (target / path.relative_to(source)).with_name(f"{path.stem}-mesh.npz")
+
+
+def _files(source: Path) -> list[Path]:
+    """All .nc files under `source`, through links to folders as well, each folder once: links can form a cycle."""
+    found, seen = [], set()
+    for folder, below, names in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        found += [Path(folder, name) for name in names if name.endswith(".nc")]
+    return sorted(found)
 
 
 def import_netcdf4() -> None:
@@ -180,10 +204,14 @@ def _field(dataset: "netCDF4.Dataset", name: str) -> np.ndarray:
     """(H, W), unpacked, in the unit of `CHANNEL_UNITS`; a variable without `units` is taken to be in it."""
     variable = _variable(dataset, name, _GRIDS)
     unit = CHANNEL_UNITS[name]
-    units = str(getattr(variable, "units", unit))
+    units = " ".join(str(getattr(variable, "units", unit)).split())
     if units != unit and units not in _SPELLINGS[unit]:
         raise ValueError(f"{name}: expected the unit {unit}, got {units!r}")
-    return _on_grid(variable)
+    values, (low, high) = _on_grid(variable), _RANGES[unit]
+    outside = (values < low) | (values > high)
+    if outside.any():
+        raise ValueError(f"{name}: expected values from {low:g} to {high:g} {unit}, got {values[outside][0]:g}")
+    return values
 
 
 def _labels(dataset: "netCDF4.Dataset") -> np.ndarray:
@@ -214,13 +242,78 @@ def _on_grid(variable: "netCDF4.Variable[Any]") -> np.ndarray:
 
 
 def _values(variable: "netCDF4.Variable[Any]") -> np.ndarray:
-    """All values, scaled and offset as the file says; ValueError if some are missing, NaN or infinite."""
-    values = variable[...]
-    if values.dtype.kind not in "iuf":
-        raise ValueError(f"{variable.name}: expected numbers, got {values.dtype}")
-    present = np.isfinite(np.ma.getdata(values)) & ~np.ma.getmaskarray(values)
-    if not present.all():
+    """All values, scaled and offset as the file says; ValueError if some are missing, NaN or infinite.
+
+    Unpacked here: netCDF4 passes over attributes that it does not understand, and their values become data.
+    """
+    import netCDF4
+
+    variable.set_auto_maskandscale(False)
+    stored = np.asarray(variable[...])
+    if stored.dtype.kind not in "iuf":
+        raise ValueError(f"{variable.name}: expected numbers, got {stored.dtype}")
+    attributes = variable.ncattrs()
+    missing = ~np.isfinite(stored)
+    for name in {"_FillValue", "missing_value"}.intersection(attributes):
+        missing |= np.isin(stored, _as_stored(variable, name, stored.dtype))
+    # Bytes have no default: all their values are data.
+    if "_FillValue" not in attributes and stored.dtype.itemsize > 1:
+        missing |= stored == np.array(netCDF4.default_fillvals[stored.dtype.str[1:]], stored.dtype)
+    unsigned = _is_unsigned(variable) and stored.dtype.kind == "i"
+    compared = np.dtype(f"u{stored.dtype.itemsize}") if unsigned else stored.dtype
+    values = stored.astype(compared)
+    for name, size, low, high in (("valid_range", 2, 0, 1), ("valid_min", 1, 0, None), ("valid_max", 1, None, 0)):
+        if name in attributes:
+            bounds = _as_stored(variable, name, stored.dtype, size).astype(compared)
+            missing |= (values < bounds[low]) if low is not None else False
+            missing |= (values > bounds[high]) if high is not None else False
+    if missing.any():
         raise ValueError(
-            f"{variable.name}: expected no missing values, got {present.size - np.count_nonzero(present)} of {present.size}"
+            f"{variable.name}: expected no missing values, got {np.count_nonzero(missing)} of {missing.size}"
         )
-    return np.ma.getdata(values)
+    if not {"scale_factor", "add_offset"}.intersection(attributes):
+        return values
+    scale, offset = _factor(variable, "scale_factor", 1.0), _factor(variable, "add_offset", 0.0)
+    if scale == 0:
+        raise ValueError(f"{variable.name}: scale_factor: expected a number other than 0, got 0")
+    return values * scale + offset
+
+
+def _numbers(variable: "netCDF4.Variable[Any]", name: str, size: int | None = None) -> np.ndarray:
+    """(n,), the attribute `name`, which is to hold `size` numbers."""
+    value = variable.getncattr(name)
+    numbers = np.atleast_1d(value)
+    if numbers.dtype.kind not in "iuf" or (size is not None and numbers.size != size):
+        expected = "numbers" if size is None else "a number" if size == 1 else f"{size} numbers"
+        raise ValueError(f"{variable.name}: {name}: expected {expected}, got {value!r}")
+    return numbers
+
+
+def _as_stored(
+    variable: "netCDF4.Variable[Any]", name: str, dtype: np.dtype[Any], size: int | None = None
+) -> np.ndarray:
+    """The attribute in the type of the stored values: 1e20 as a double means the float32 beside it."""
+    numbers = _numbers(variable, name, size)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = numbers.astype(dtype)
+    # _Unsigned may state 255 for the byte -1.
+    same_bits = numbers.dtype.kind in "iu" and numbers.dtype.itemsize == dtype.itemsize
+    if dtype.kind in "iu" and not same_bits and not np.array_equal(cast, numbers):
+        raise ValueError(f"{variable.name}: {name}: expected values of {dtype}, got {variable.getncattr(name)!r}")
+    return cast
+
+
+def _factor(variable: "netCDF4.Variable[Any]", name: str, default: float) -> float:
+    if name not in variable.ncattrs():
+        return default
+    number = float(_numbers(variable, name, 1)[0])
+    if not np.isfinite(number):
+        raise ValueError(f"{variable.name}: {name}: expected a finite number, got {number}")
+    return number
+
+
+def _is_unsigned(variable: "netCDF4.Variable[Any]") -> bool:
+    value = variable.getncattr("_Unsigned") if "_Unsigned" in variable.ncattrs() else "false"
+    if str(value).lower() not in ("true", "false"):
+        raise ValueError(f"{variable.name}: _Unsigned: expected true or false, got {value!r}")
+    return str(value).lower() == "true"

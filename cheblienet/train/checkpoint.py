@@ -58,6 +58,15 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return state
 
 
+def all_finite(state: Any) -> bool:
+    """Whether all floating-point tensors in nested mappings and sequences are; waits for the device."""
+    if isinstance(state, Tensor):
+        return not state.is_floating_point() or bool(state.isfinite().all())
+    if isinstance(state, Mapping):
+        return all(map(all_finite, state.values()))
+    return not isinstance(state, list | tuple) or all(map(all_finite, state))
+
+
 def restore_generators(states: Mapping[str, Tensor]) -> None:
     """Continues torch's generators. A process that the saved run did not have keeps its own."""
     rank = idist.get_rank()

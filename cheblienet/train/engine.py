@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ..nn import convert_sync_batchnorm
 from .capture import TrainingStep
-from .checkpoint import CHECKPOINT, load_checkpoint, restore_generators, save_checkpoint
+from .checkpoint import CHECKPOINT, all_finite, load_checkpoint, restore_generators, save_checkpoint
 from .interrupt import StopRequest
 from .metrics import LossFunction
 from .optimizer import plain_numbers
@@ -96,7 +96,7 @@ def fit(task: Task, options: Options) -> Report:
     Raises:
         FileExistsError: if OUT holds a checkpoint and the run is not to resume.
         FileNotFoundError, ValueError: for a checkpoint that cannot be resumed from.
-        FloatingPointError: when the loss is no longer finite.
+        FloatingPointError: when the loss, or the state to be saved, is no longer finite; the last checkpoint stays.
     """
     with matmul_precision(options.matmul_precision):
         return _Run(task, options).go()
@@ -108,6 +108,7 @@ class _Run:
         self.config = dict(options.config or {})
         self.path = options.out / CHECKPOINT
         self.report, self.stop = Report(), StopRequest()
+        self.saved = 0  # the iteration that the checkpoint holds
         self.model = task.model
         if options.sync_bn:
             self.model = convert_sync_batchnorm(self.model)
@@ -227,9 +228,7 @@ class _Run:
         state = trainer.state
         loss = float(idist.all_reduce(state.output[0].double())) / idist.get_world_size()
         if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss} at iteration {state.iteration}; {self.path} is of an earlier one"
-            )
+            raise FloatingPointError(f"the loss is {loss} at iteration {state.iteration}; {self._last_saved()}")
         rate = self.frequency.compute()
         state.metrics.update({"loss": loss, "samples/s": rate})
         self.records.add(state.iteration, state.epoch, {"train_loss": loss, "samples_per_second": round(rate, 3)})
@@ -275,7 +274,16 @@ class _Run:
             "optimizer": {**optimizer, "param_groups": plain_numbers(optimizer["param_groups"])},
             "scheduler": None if scheduler is None else plain_numbers(scheduler.state_dict()),
         }
+        # Losses are looked at between reports only. Processes agree: their running statistics differ.
+        if idist.all_reduce(float(not all_finite(content))) > 0:
+            raise FloatingPointError(
+                f"the state at iteration {self.trainer.state.iteration} is not finite and not saved; {self._last_saved()}"
+            )
         save_checkpoint(self.path, content)
+        self.saved = self.trainer.state.iteration
+
+    def _last_saved(self) -> str:
+        return f"{self.path} is of iteration {self.saved}" if self.saved else f"{self.path} was not written"
 
     def _restore(self) -> int:
         """The number of steps done before; with `resume`, after taking up the state they left."""
@@ -294,7 +302,7 @@ class _Run:
             restore_generators(state["generators"])
         except Exception as error:  # what the file holds can be wrong in as many ways
             raise ValueError(f"{self.path}: does not fit this run: {error}") from error
-        iteration = int(state["iteration"])
+        iteration = self.saved = int(state["iteration"])
         self.batches.start = iteration % len(self.batches)
         epochs = max(self.options.max_epochs, math.ceil(iteration / len(self.batches)))
         self.trainer.load_state_dict({"iteration": iteration, "epoch_length": len(self.batches), "max_epochs": epochs})

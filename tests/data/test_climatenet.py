@@ -77,7 +77,8 @@ def test_other_ways_to_write_the_same(files):
             else:
                 values = np.roll(values[:, ::-1], 18, 2)
             contents[name] = dimensions, values, attributes
-        contents["U850"][2]["units"] = "m s-1"
+        contents["U850"][2]["units"] = " m  s-1 "
+        contents["V850"][2]["units"] = "m/sec"
         del contents["PS"][2]["units"]
         contents["LABELS"] = ("lat", "lon"), contents["LABELS"][1][0].astype("i1"), {}
 
@@ -120,6 +121,12 @@ def attribute(name, key, value):
     return lambda contents: contents[name][2].__setitem__(key, value)
 
 
+def missing_of_another_type(contents):
+    """A double that the variable's own type holds only rounded."""
+    contents["T200"][1][0, 3, 4] = 1e20
+    contents["T200"][2]["missing_value"] = np.float64(1e20)
+
+
 def replaced(name, dimensions, shape, dtype="f4"):
     return lambda contents: contents.__setitem__(name, (dimensions, np.ones(shape, dtype), {}))
 
@@ -135,6 +142,16 @@ def replaced(name, dimensions, shape, dtype="f4"):
         (put("LABELS", (0, 0, 0), 3), "LABELS: expected the classes 0 to 2, got 3"),
         (attribute("PRECT", "units", "mm/day"), "PRECT: expected the unit m/s, got 'mm/day'"),
         (attribute("lat", "units", "radian"), "lat: expected degrees, got 'radian'"),
+        (attribute("T200", "missing_value", "-99.9f"), "T200: missing_value: expected numbers, got '-99.9f'"),
+        (attribute("T200", "scale_factor", "0.01"), "T200: scale_factor: expected a number, got '0.01'"),
+        (attribute("T200", "add_offset", [1.0, 2.0]), "T200: add_offset: expected a number, got"),
+        (attribute("T200", "scale_factor", 0.0), "T200: scale_factor: expected a number other than 0"),
+        (attribute("T200", "add_offset", np.nan), "T200: add_offset: expected a finite number, got nan"),
+        (attribute("T200", "_Unsigned", "perhaps"), "T200: _Unsigned: expected true or false, got 'perhaps'"),
+        (attribute("T200", "valid_range", [0.0, 1.0]), "T200: expected no missing values, got 864 of 864"),
+        (attribute("T200", "scale_factor", 100.0), "T200: expected values from 50 to 500 K"),
+        (attribute("PS", "units", "hPa"), "PS: expected the unit Pa, got 'hPa'"),
+        (missing_of_another_type, "T200: expected no missing values, got 1 of 864"),
         (put("lon", 0, 0.5), None),
         (put("lon", slice(None), np.arange(36) * 5.0), "lon: expected longitudes around the whole globe"),
         (
@@ -155,6 +172,18 @@ def test_what_is_refused_is_named(files, change, message):
     with pytest.raises(ValueError, match=rf"1 of 2 files could not be converted:\n.*{damaged.name}: {message}"):
         convert(source, target, level=1)
     assert [path.name for path in target.iterdir()] == ["data-2000-01-01-01-1_0-mesh.npz"]
+
+
+def test_linked_folders_are_followed_once(files):
+    source, target = files
+    elsewhere = source.with_name("elsewhere")
+    source.rename(elsewhere)
+    source.mkdir()
+    (source / "a").symlink_to(elsewhere)
+    (source / "b").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(source)
+    assert convert(source, target, level=2) == 2
+    assert len(list((target / "a").glob("*.npz"))) == 2
 
 
 def test_several_times_are_refused(files):

@@ -241,3 +241,15 @@ def test_checkpoints_from_before_the_flag_are_of_the_highest_precision(tmp_path)
     fit(make_task("cpu"), make_options(tmp_path, max_epochs=2, config=config, resume=True))
     with pytest.raises(ValueError, match="a run with matmul_precision = 'highest', not 'high'"):
         fit(make_task("cpu"), make_options(tmp_path, config={**config, "matmul_precision": "high"}, resume=True))
+
+
+def test_a_state_that_is_not_finite_is_never_saved(graphs, tmp_path, monkeypatch):
+    """It comes between two reports; the checkpoint before stays, and the message tells its step."""
+    monkeypatch.setattr(engine, "_REPORTS_PER_EPOCH", 1)
+    monkeypatch.setattr(engine, "_STEPS_BETWEEN_CHECKPOINTS", 3)
+    task = make_task(graphs.device, lambda step: step == 6 and task.model[0].weight.data.fill_(torch.nan))
+    with pytest.raises(FloatingPointError, match=r"at iteration 6 is not finite and not saved; .* is of iteration 5"):
+        fit(task, make_options(tmp_path, graphs.device))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["iteration"] == 5
+    assert engine.all_finite(state)
