@@ -1,35 +1,47 @@
 """Builds the CPU kernels, and the CUDA kernels where nvcc of the framework's CUDA major version is found.
 
 CHEBLIENET_CUDA=auto (default) builds them if possible, 0 leaves them out, 1 fails with the reason where they cannot be built.
-TORCH_CUDA_ARCH_LIST chooses the GPU architectures. A GPU is not needed to build for one.
+TORCH_CUDA_ARCH_LIST chooses the GPU architectures; by default, those of ARCHITECTURES that nvcc knows. A GPU is not needed to
+build for one.
 """
 
 import os
 import re
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import torch
 from setuptools import setup
 
 CSRC = Path("csrc")
-ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX"
+ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0")
 # The oldest framework that the binary runs on (2.11), whatever it is built with: the stable ABI.
 FLAGS = ["-O3", "-std=c++17", "-DTORCH_TARGET_VERSION=0x020b000000000000"]
 HIDDEN = "-fvisibility=hidden"  # as the framework's own headers are; modules are found by name
 
 
 def toolkit_root() -> Path | None:
-    """Where the CUDA toolkit is. nvcc on PATH may be a wrapper, so nvcc itself is asked for its root."""
-    if "CUDA_HOME" in os.environ:
-        return Path(os.environ["CUDA_HOME"])
+    """Where the CUDA toolkit is: where the framework looks, in its order."""
+    named = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    if named:
+        return Path(named)
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        return None
-    said = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True).stderr
-    top = re.search(r"TOP=(\S+)", said)
+        return Path("/usr/local/cuda") if Path("/usr/local/cuda").exists() else None
+    # nvcc on PATH may be a wrapper, so nvcc itself is asked for its root.
+    top = re.search(r"TOP=(\S+)", said_by(nvcc, "--dryrun", "-x", "cu", os.devnull))
     return Path(top.group(1)).resolve() if top else None
+
+
+def said_by(*command: str | Path) -> str:
+    """What a program of the toolkit prints; nothing where it cannot run."""
+    try:
+        run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError:
+        return ""
+    return run.stdout
 
 
 def why_no_cuda(root: Path | None) -> str:
@@ -37,17 +49,28 @@ def why_no_cuda(root: Path | None) -> str:
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is built without CUDA"
     if root is None:
-        return "nvcc was found neither through CUDA_HOME nor on PATH"
+        return "nvcc was found neither through CUDA_HOME or CUDA_PATH, nor on PATH, nor in /usr/local/cuda"
     nvcc = root / "bin" / "nvcc"
     if not nvcc.exists():
         return f"there is no {nvcc}"
-    said = subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout
-    release = re.search(r"release (\d+)\.(\d+)", said)
+    release = re.search(r"release (\d+)\.(\d+)", said_by(nvcc, "--version"))
     if release is None:
         return f"{nvcc} --version names no release"
     if release.group(1) != torch.version.cuda.split(".")[0]:
         return f"nvcc is of CUDA {release.group(1)}.{release.group(2)}, torch of CUDA {torch.version.cuda}"
+    if not architectures(nvcc):
+        return f"{nvcc} --list-gpu-arch names none of {', '.join(ARCHITECTURES)}"
     return ""
+
+
+def architectures(nvcc: Path) -> str:
+    """What to compile for, as TORCH_CUDA_ARCH_LIST has it; newer GPUs compile the last one's PTX when they load it."""
+    chosen = os.environ.get("TORCH_CUDA_ARCH_LIST", "").strip()
+    if chosen:
+        return chosen
+    known = re.findall(r"compute_(\d+)", said_by(nvcc, "--list-gpu-arch"))
+    kept = [arch for arch in ARCHITECTURES if arch.replace(".", "") in known]
+    return ";".join(kept) + "+PTX" if kept else ""
 
 
 def cuda_status() -> str:
@@ -63,12 +86,14 @@ def cuda_status() -> str:
         raise SystemExit(f"CHEBLIENET_CUDA=1, but the CUDA kernels cannot be built: {reason}")
     if not reason:
         os.environ["CUDA_HOME"] = str(root)  # before the framework looks for itself
-        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)  # without a GPU the framework has no default
+        os.environ["TORCH_CUDA_ARCH_LIST"] = architectures(root / "bin" / "nvcc")
     return reason or "built"
 
 
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    raise SystemExit("cheblienet: free-threaded Python has no stable ABI to build for: use an ordinary interpreter")
 status = cuda_status()
-print(f"cheblienet: CUDA kernels: {status}")
+print(f"cheblienet: CUDA kernels: {os.environ['TORCH_CUDA_ARCH_LIST'] if status == 'built' else status}")
 
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension  # noqa: E402  (reads CUDA_HOME)
 

@@ -1,9 +1,17 @@
 """Chebyshev graph convolutions on Lie groups: anisotropic, rotation equivariant, compiled for CPU and CUDA."""
 
 import importlib
+import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+_here = Path(__file__).resolve().parent
+if not any(_here.glob("_C.*")):  # a clone: programs that run in it mean the installed package, which it hides
+    _installed = PathFinder.find_spec(__name__, [path for path in sys.path if Path(path).resolve() != _here.parent])
+    __path__ = list((_installed and _installed.submodule_search_locations) or __path__)
 
 __version__ = version("cheblienet")
 

@@ -1,6 +1,8 @@
 """Loads the compiled operators and says how they were built."""
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TypedDict
 
 import torch
@@ -8,9 +10,15 @@ import torch
 try:
     from . import _C
 except ImportError as error:
+    folder = Path(__file__).parent
+    if any(folder.glob("_C.*")):
+        raise ImportError(
+            f"cheblienet: the compiled module in {folder} cannot be loaded by Python {sys.version.split()[0]} with torch "
+            f"{torch.__version__}; it needs torch >= 2.11, and the platform that it was built on. The cause: {error}"
+        ) from error
     raise ImportError(
-        "cheblienet: the compiled module cheblienet._C cannot be loaded. Install the package with `pip install .` "
-        f"(or `pip install -e . --no-build-isolation` from a clone), with torch >= 2.11. The cause: {error}"
+        f"cheblienet: {folder} holds no compiled module, and no other folder on sys.path has the package. Install it with "
+        "`pip install .` in the clone, or `pip install -e . --no-build-isolation` to work on the sources."
     ) from error
 
 
