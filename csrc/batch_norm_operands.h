@@ -7,10 +7,12 @@
 
 namespace cheblienet {
 
-// Signals (B, V, C), or (B, C, V) whose channels are innermost in memory all the same. Whether a tensor is the latter.
+// Signals (B, V, C), or (B, C, V) whose channels are innermost in memory all the same. Whether a tensor is the latter;
+// one without elements has no memory to tell.
 inline bool channels_second(const Tensor& x, int64_t channels) {
   const auto size = x.sizes(), stride = x.strides();
   const auto steps = [&](int d, int64_t step) { return size[d] == 1 || stride[d] == step; };
+  if (x.numel() == 0) return size[1] == channels && size[2] != channels;
   return size[1] == channels && steps(1, 1) && steps(2, channels) && steps(0, channels * size[2]) &&
          !(size[2] == channels && x.is_contiguous());
 }

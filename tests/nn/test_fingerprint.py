@@ -130,8 +130,9 @@ def test_a_sub_graph_has_the_fingerprint_of_the_whole():
     sub_graph.edges_sampling(0.5)
     loads_in_silence(layer(whole), layer(sub_graph).state_dict())
     loads_in_silence(layer(RandomSubGraph(sub_graph)), layer(whole).state_dict())
-    sub_graph.lambda_max = 1.5
-    assert "lambda_max = 1.5, here 2.0" in warning_of(sub_graph, whole)
+    sub_graph = RandomSubGraph(whole)
+    sub_graph.lambda_max = 1.9
+    assert "lambda_max = 1.9, here 2.0" in warning_of(sub_graph, whole)
 
 
 def network(graph=None):

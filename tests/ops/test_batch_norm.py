@@ -239,7 +239,7 @@ def test_moments_of_any_rows(dtype):
     x[0, 0, 0] = 0
     x[..., 1] = 300
     x[..., 2] += 1e6 if dtype in (torch.float64, torch.float32, torch.bfloat16) else 3e4
-    for count in (1000, 2, 1):
+    for count in (1000, 2):
         part = x[:, :count].to(dtype)
         _, mean, var, _ = torch.ops.cheblienet.batch_norm(part, None, *parameters(4, dtype), None, None, 1e-5, False)
         exact, wanted = part.double().mean((0, 1)), part.double().var((0, 1), correction=0)
