@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 _here = Path(__file__).resolve().parent
 if not any(_here.glob("_C.*")):  # a clone: programs that run in it mean the installed package, which it hides
-    _installed = PathFinder.find_spec(__name__, [path for path in sys.path if Path(path).resolve() != _here.parent])
-    __path__ = list((_installed and _installed.submodule_search_locations) or __path__)
+    _others = [path for path in sys.path if Path(path).resolve() != _here.parent]
+    _installed = PathFinder.find_spec(__name__, _others)
+    if _installed is not None and _installed.origin is not None:  # a folder without a package has no origin
+        __path__ = list(_installed.submodule_search_locations or __path__)
 
 __version__ = version("cheblienet")
 
-from ._library import build_info
+from ._library import build_info  # noqa: E402  (a part of what was found)
 
 if TYPE_CHECKING:
     from . import graphs, groups, nn, ops

@@ -1,6 +1,10 @@
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import torch
 
 import cheblienet
@@ -28,3 +32,36 @@ def test_cuda_kernels_are_registered_where_they_were_built():
     if cheblienet.build_info()["cuda"] == "built and loaded":
         assert torch._C._dispatch_has_kernel_for_dispatch_key("cheblienet::gather_reduce", "CUDA")
         assert torch._C._dispatch_has_kernel_for_dispatch_key("cheblienet::gather_reduce_backward", "CUDA")
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A folder with the package's sources and no compiled module."""
+    package = Path(cheblienet.__file__).parent
+    shutil.copytree(package, tmp_path / "clone" / "cheblienet", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    return tmp_path / "clone"
+
+
+def run_in(folder, code, path=""):
+    # Without what finds an editable installation, which is this one.
+    code = "import sys; sys.meta_path = [f for f in sys.meta_path if 'ditable' not in repr(f)]; " + code
+    env = {**os.environ, "PYTHONPATH": str(path)}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+
+
+def test_a_clone_does_not_hide_the_installed_package(clone, tmp_path):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "cheblienet").symlink_to(Path(cheblienet.__file__).parent)
+    run = run_in(
+        clone, "import cheblienet; print(cheblienet.__path__[0], cheblienet.ops.Csr.__name__)", tmp_path / "site"
+    )
+    assert run.stdout.split() == [str(tmp_path / "site" / "cheblienet"), "Csr"], run.stderr
+
+
+def test_a_clone_that_is_not_installed_says_so(clone):
+    elsewhere = (
+        "from pathlib import Path; sys.path = [p for p in sys.path if not p or not Path(p, 'cheblienet').exists()]; "
+    )
+    run = run_in(clone, elsewhere + "import cheblienet")
+    assert run.returncode == 1
+    assert f"{clone}/cheblienet holds no compiled module" in run.stderr
