@@ -15,8 +15,7 @@ test: $(VENV)/.built
 # The CPU kernels under ThreadSanitizer and under AddressSanitizer with UndefinedBehaviorSanitizer, without the framework;
 # then the tests of operators and layers with a module that the latter two watch, in a package of its own. Python and the
 # framework are not watched, and keep what they allocate until they end. The first report ends the run; faults made on
-# purpose must end theirs. Left out: tests
-# that compile programs, whose compilers would be watched as well.
+# purpose must end theirs. Left out: tests that compile programs, whose compilers would be watched as well.
 SANITIZE := -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CUDA_COMPILER=NOTFOUND -DCHEBLIENET_PYTHON=$(CURDIR)/$(BIN)/python
 WATCHED = LD_PRELOAD="$(foreach library,libasan libstdc++,$(shell $(CXX) -print-file-name=$(library).so))" \
   ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(CURDIR)/build/address

@@ -6,7 +6,7 @@
 namespace cheblienet {
 
 struct GatherOperands {
-  Tensor signal, index, rowptr, entry, chosen;  // chosen: choice or winner; undefined where there is none
+  Tensor signal, index, rowptr, entry, chosen;  // chosen: choice or winner; without elements where there is none
   Reduction reduction;
 };
 

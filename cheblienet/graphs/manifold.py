@@ -186,9 +186,8 @@ class GEGraph(Graph):
         R2 lies in the plane z = 0, SE(2) has theta for z, S2 is the unit sphere, and SO(3) a sphere of radius
         2 pi + alpha for every orientation alpha.
         """
-        position = self.group.matrix(self._elements.on_cpu)[
-            ..., 2
-        ]  # (x, y, 1) in the plane, a point of the sphere otherwise
+        # (x, y, 1) in the plane, a point of the sphere otherwise
+        position = self.group.matrix(self._elements.on_cpu)[..., 2]
         if self.manifold == "r2":
             position[:, 2] = 0
         elif self.manifold == "se2":

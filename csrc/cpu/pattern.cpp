@@ -9,6 +9,13 @@ Pattern::Pattern(const char* op, const Tensor& rows, const Tensor& col) {
   const PatternKernels& kernels = pattern_kernels();
   STD_TORCH_CHECK(kernels.rows_fit(span, vertices, entries, in_order_), op, ": rows: expected vertices from 0 to ",
                   vertices - 1, " and entries one row after the other from 0 to E = ", entries);
+  if (!in_order_) {  // a vertex that no row is of would be left without a result
+    std::vector<bool> seen(vertices);
+    for (int64_t r = 0; r < vertices; ++r) {
+      STD_TORCH_CHECK(!seen[span[r].vertex], op, ": rows: expected each vertex once, got ", span[r].vertex, " twice");
+      seen[span[r].vertex] = true;
+    }
+  }
   group_ = vertices <= kInCache ? std::max<int64_t>(vertices, 1) : kGroup;
   const int64_t groups = (vertices + group_ - 1) / group_;
   farthest_.assign(groups + 1, static_cast<int32_t>(vertices));

@@ -22,7 +22,7 @@ inline bool rows_fit(const RowSpan* rows, int64_t vertices, int64_t entries, boo
     moved |= vertex ^ row;
     wrong |= (vertex < 0) | (vertex >= most) | (end < begin) | (end ^ next);
   }
-  int32_t any_moved = 0, any_wrong = rows[0].begin ^ 0;
+  int32_t any_moved = 0, any_wrong = rows[0].begin;
   for (int i = 0; i < N; i += 4) {
     any_moved |= moved[i];
     any_wrong |= wrong[i];

@@ -131,6 +131,7 @@ CONTENTS = [
     (convolution, "col", lambda t: changed(t, -1), "col: expected rows from 0 to 6, got -1"),
     (convolution, "rows", lambda t: changed(t, 7), "rows: expected vertices from 0 to 6"),
     (convolution, "rows", lambda t: changed(t, -1, 4 * 6), "rows: expected vertices from 0 to 6"),
+    (convolution, "rows", lambda t: changed(t, 1), "rows: expected each vertex once, got 1 twice"),
     (convolution, "rows", lambda t: changed(t, -1, 1), "rows: .* entries one row after the other"),
     (convolution, "rows", lambda t: changed(t, 2**31 - 1, 4 * 6 + 2), "rows: .* entries one row after the other"),
     (convolution, "rows", lambda t: changed(t, 2**31 - 1, 4 * 3 + 2), "rows: .* entries one row after the other"),

@@ -80,11 +80,13 @@ class WideResSE2GEChebNet(nn.Module):
             return layer
 
         self.conv = ChebConv(in_channels, channels[0], kernel_size, graph_lvl2)
-        self.block2 = stage(2, graph_lvl2)
-        self.block1 = stage(1, graph_lvl1)
+        # Stages first: they check that the graphs are some.
+        block2, block1, block0 = stage(2, graph_lvl2), stage(1, graph_lvl1), stage(0, graph_lvl0)
+        self.block2 = block2
         self.pool2_1 = pool(2, graph_lvl2, graph_lvl1)
+        self.block1 = block1
         self.pool1_0 = pool(1, graph_lvl1, graph_lvl0)
-        self.block0 = stage(0, graph_lvl0)
+        self.block0 = block0
         self.globalpool = GlobalPool("max")
         self.fc = nn.Linear(channels[3], out_channels)
         self.logsoftmax = nn.LogSoftmax(dim=1)
