@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_device, check_floating, check_tensor
+from . import transforms
 from .batch_norm_registry import by_batch, by_given, vertex_major
 
 RunningStatistics = tuple[Tensor, Tensor, Tensor]  # mean, variance, number of batches
@@ -48,6 +49,7 @@ def batch_norm(
         TypeError: for other dtypes.
         ValueError: for shapes or devices that do not go together, batch statistics of less than two values, or numbers out
             of range.
+        NotImplementedError: where a transform of `torch.func` cannot move `running` in place.
     """
     check_tensor("batch_norm: x", x, "(B, C, V)" if channels_second else "(B, V, C)", 3)
     check_floating("batch_norm: x", x)
@@ -85,12 +87,27 @@ def batch_norm(
         _check_channels("running variance", running[1], x, channels)
         check_device("batch_norm: number of batches", running[2], x.device)
         plain = all(t.dtype == expected and t.is_contiguous() for t in running[:2])
-        if plain and not torch.compiler.is_compiling():
+        if plain and not torch.compiler.is_compiling() and not transforms.active():
             moved = running
     y, mean, var = by_batch(inputs, moved, momentum, eps, relu, channels_second)
-    if running is not None and not moved:
+    if running is not None and not moved and transforms.active() and not torch.compiler.is_compiling():
+        _move_inside_a_transform(running, momentum, mean, var, count)
+    elif running is not None and not moved:
         move_running_statistics(running, momentum, mean, var, count)
     return y, mean, var
+
+
+def _move_inside_a_transform(
+    running: RunningStatistics, momentum: float | None, mean: Tensor, var: Tensor, count: int
+) -> None:
+    try:
+        move_running_statistics(running, momentum, mean, var, count)
+    except RuntimeError as error:
+        raise NotImplementedError(
+            "batch_norm: running: a transform of torch.func changes in place only what the transformed function is given, "
+            "and under vmap one for each sample: give the running statistics as arguments (torch.func.functional_call), "
+            f"use eval mode, or track none. The cause: {error}"
+        ) from error
 
 
 def _check_channels(name: str, values: Tensor, x: Tensor, channels: int, expected: torch.dtype | None = None) -> None:
@@ -108,7 +125,7 @@ def move_running_statistics(
 ) -> None:
     """Moves `running` as `batch_norm` does, towards mean and biased variance of `count` values. Waits for no device."""
     running_mean, running_var, batches = running
-    batches.add_(1)
-    step: Any = batches.to(running_mean.dtype).reciprocal() if momentum is None else momentum
+    step: Any = (batches + 1).to(running_mean.dtype).reciprocal() if momentum is None else momentum
     running_mean.lerp_(mean.to(running_mean.dtype), step)
     running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), step)
+    batches.add_(1)

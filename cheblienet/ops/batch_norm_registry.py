@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .. import _library  # noqa: F401  (registers the operators)
+from . import reference, transforms
 from .operands import Operands, arithmetic_type
 
 _Inputs = tuple[Tensor, Tensor | None, Tensor, Tensor]  # x, residual, weight, bias
@@ -33,6 +34,9 @@ def by_batch(
     if torch.compiler.is_compiling():
         y, mean, var, _ = _functional(*_rows(inputs, channels_second), None, None, eps, relu)
         return transposed(y, channels_second), mean, var
+    if transforms.active():
+        y, mean, var, _ = plain(*_rows(inputs, channels_second), None, None, eps, relu)
+        return transposed(y, channels_second), mean, var
     y, mean, var, _ = _ByBatch.apply(*inputs, running, momentum, eps, relu, channels_second)
     return y, mean, var
 
@@ -43,8 +47,28 @@ def by_given(inputs: _Inputs, mean: Tensor, var: Tensor, eps: float, relu: bool,
     if torch.compiler.is_compiling():
         y, _ = _fixed(*_rows(inputs, channels_second), mean, var, eps, relu)
         return transposed(y, channels_second)
+    if transforms.active():
+        y, _, _, _ = plain(*_rows(inputs, channels_second), mean, var, eps, relu)
+        return transposed(y, channels_second)
     y, _ = _ByGiven.apply(*inputs, mean, var, eps, relu, channels_second)
     return y
+
+
+def plain(
+    x: Tensor,
+    residual: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    relu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The operator in operations of the framework."""
+    s = x if residual is None else x + residual
+    y, mean, var = reference.batch_norm(s.to(weight.dtype), weight, bias, mean, var, relu=relu, eps=eps)
+    # As of the operator, no gradient goes through the statistics that it returns, and without a residual there is no sum.
+    return y.to(x.dtype), mean.detach(), var.detach(), x.new_empty(0) if residual is None else s
 
 
 def transposed(x: Tensor, channels_second: bool) -> Tensor:
@@ -173,11 +197,12 @@ def _save(ctx: Any, inputs: Any, mean: Tensor, var: Tensor, s: Tensor, batch_sta
 def _gradient(ctx: Any, grad: Tensor | None, *others: Tensor | None) -> _Gradients:
     """The sum s is an output that only the second gradient sees: its own gradient, the last, is None in the first."""
     ds = dweight = dbias = None
-    if grad is not None and torch.is_grad_enabled():  # to be differentiated again
+    if grad is not None and (torch.is_grad_enabled() or transforms.active()):  # to be differentiated again, or batched
         ds, dweight, dbias = _differentiable_gradient(ctx, grad)
     elif grad is not None:
         grad = vertex_major(grad, ctx.channels_second)
-        ds, dweight, dbias = _backward(grad, *ctx.saved_tensors, ctx.eps, ctx.relu, ctx.batch_statistics)
+        with torch._C._AutoDispatchBelowAutograd():
+            ds, dweight, dbias = _backward(grad, *ctx.saved_tensors, ctx.eps, ctx.relu, ctx.batch_statistics)
     to_sum = others[-1]
     if ctx.has_residual and to_sum is not None:
         ds = to_sum if ds is None else ds + to_sum
@@ -208,7 +233,8 @@ class _ByBatch(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
-        results = _, mean, var, s = _tracked(*inputs[:-1])
+        with torch._C._AutoDispatchBelowAutograd():
+            results = _, mean, var, s = _tracked(*inputs[:-1])
         if inputs[4]:
             increment_version(inputs[4])
         _save(ctx, inputs, mean, var, s, True)
@@ -224,7 +250,8 @@ class _ByGiven(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Any:
-        results = _, s = _fixed(*inputs[:-1])
+        with torch._C._AutoDispatchBelowAutograd():
+            results = _, s = _fixed(*inputs[:-1])
         _save(ctx, inputs, inputs[4], inputs[5], s, False)
         ctx.statistics = inputs[4:6]
         return results
@@ -247,5 +274,12 @@ def _save_fixed(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -
     _save(ctx, (*inputs, False), inputs[4], inputs[5], output[1], False)
 
 
-torch.library.register_autograd("cheblienet::batch_norm", _gradient, setup_context=_save_functional)
-torch.library.register_autograd("cheblienet::batch_norm.fixed", _gradient, setup_context=_save_fixed)
+def _plain_fixed(*inputs: Any) -> tuple[Tensor, Tensor]:
+    y, _, _, s = plain(*inputs)
+    return y, s
+
+
+transforms.register_autograd(_functional, _gradient, _save_functional, plain)
+transforms.register_autograd(_fixed, _gradient, _save_fixed, _plain_fixed)
+for _operator in (_tracked, _backward):
+    transforms.refuse(_operator)

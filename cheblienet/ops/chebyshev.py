@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from .._checks import check_device, check_floating, check_tensor
-from . import chebyshev_registry  # noqa: F401  (registers shapes, gradients and autocast of the operators)
+from . import (
+    chebyshev_registry,  # noqa: F401  (registers shapes, gradients and autocast of the operators)
+    transforms,
+)
 from .csr import Csr
 
 _FORWARD = torch.ops.cheblienet.chebyshev.pattern
@@ -65,7 +68,7 @@ def convolve(x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor, b
     if bias is not None:
         bias = bias.contiguous()
     compiling = torch.compiler.is_compiling()
-    if compiling or torch._C._are_functorch_transforms_active() or torch._C._is_tracing():
+    if compiling or transforms.active() or torch._C._is_tracing():
         signal = x.transpose(1, 2).contiguous()
         if compiling:
             result: Tensor = _FORWARD(signal, weight, pattern, values, bias)
@@ -98,7 +101,7 @@ class _Chebyshev(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or transforms.active():
             return _gradients(ctx, grad)
         with torch._C._AutoDispatchBelowAutograd():
             return _gradients(ctx, grad)
@@ -108,7 +111,11 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, values = ctx.saved_tensors
     need_x, need_weight, _, need_values, need_bias = ctx.needs_input_grad
     grad, x, needs = grad.transpose(1, 2).contiguous(), x.transpose(1, 2), (need_x, need_weight, need_bias, need_values)
-    dx, dweight, dbias, dvalues = _BACKWARD(grad, x, weight, ctx.pattern, values, *needs)
+    if len(ctx.pattern) == 2 or transforms.active():  # neither vmap takes a list of tensors
+        gradients = torch.ops.cheblienet.chebyshev_backward.default(grad, x, weight, *ctx.pattern[:2], values, *needs)
+    else:
+        gradients = _BACKWARD(grad, x, weight, ctx.pattern, values, *needs)
+    dx, dweight, dbias, dvalues = gradients
     return (
         dx.transpose(1, 2) if need_x else None,
         dweight if need_weight else None,

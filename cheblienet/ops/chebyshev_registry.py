@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
-from . import reference
+from . import reference, transforms
 from .csr import Csr
 from .operands import Operands, arithmetic_type
 
@@ -31,6 +31,15 @@ def _check(op: str, x: Tensor, weight: Tensor, pattern: list[Tensor], values: Te
     for name, part, shape in zip(("rows", "col", "vertex", "slots", "halo"), pattern, shapes, strict=False):
         operands.check(name, part, torch.int32, *shape)
     return operands
+
+
+def plain(x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor, bias: Tensor | None) -> Tensor:
+    """The operator in operations of the framework: R signals are in memory, and a gradient keeps them all."""
+    wide = values.dtype
+    with torch.autocast(x.device.type, enabled=False):
+        laplacian = Csr(pattern[0], pattern[1], values)
+        y = reference.chebyshev(x.to(wide), weight.to(wide), laplacian, None if bias is None else bias.to(wide))
+        return y.to(x.dtype)
 
 
 def _register(
@@ -119,8 +128,12 @@ def _register(
         )
         return dy_grad, x_grad, weight_grad, *arguments([None] * len(pattern)), values_grad, None, None, None, None
 
-    torch.library.register_autograd(forward, gradient, setup_context=save)
-    torch.library.register_autograd(backward, backward_gradient, setup_context=save_backward)
+    def plainly(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        *pattern, values, bias = rest
+        return plain(x, weight, parts(pattern), values, bias)
+
+    transforms.register_autograd(forward, gradient, save, plainly)
+    transforms.register_autograd(backward, backward_gradient, save_backward, None)
     for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
         _register_autocast(forward, key, device)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
 from .._checks import check_choice, check_device, check_floating, check_integer, check_tensor
+from . import reference, transforms
 from .operands import Operands
 
 REDUCTIONS = ("max", "avg", "rand")
@@ -179,5 +180,18 @@ def _backward_gradient(ctx: Any, to_dx: Tensor) -> _Gradients:
     return grad.to(to_dx.dtype), None, None, None, None, None
 
 
-torch.library.register_autograd("cheblienet::gather_reduce", _gradient, setup_context=_save)
-torch.library.register_autograd("cheblienet::gather_reduce_backward", _backward_gradient, setup_context=_save_backward)
+def _plain(
+    x: Tensor, index: Tensor, rowptr: Tensor, entry: Tensor, choice: Tensor | None, reduction: str
+) -> tuple[Tensor, Tensor]:
+    """The operator in operations of the framework."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    if reduction == "max":
+        winner = reference.winners(x, index).to(torch.uint8)
+    else:
+        winner = torch.empty(0, dtype=torch.uint8, device=x.device) if choice is None else choice.clone()
+    return reference.gather_reduce(wide, index, choice, reduction).to(x.dtype), winner
+
+
+_FORWARD, _BACKWARD = torch.ops.cheblienet.gather_reduce.default, torch.ops.cheblienet.gather_reduce_backward.default
+transforms.register_autograd(_FORWARD, _gradient, _save, _plain)
+transforms.register_autograd(_BACKWARD, _backward_gradient, _save_backward, None)

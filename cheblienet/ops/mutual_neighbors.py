@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import _library, _progress  # noqa: F401  (_library registers the operators)
 from .._checks import check_device, check_tensor
+from . import transforms
 from .operands import Operands
 
 
@@ -23,7 +24,7 @@ def mutual_neighbors(
 
     Returns:
         `edge_index` (2, E) int64, once per direction, sorted by (source, target), and `edge_sqdist` (E,) float64, the
-        mean of the two directions' squared distances.
+        mean of the two directions' squared distances, without a gradient.
 
     Raises:
         TypeError: for other dtypes.
@@ -33,6 +34,7 @@ def mutual_neighbors(
     name = "mutual_neighbors: "
     check_tensor(name + "index", index, "(V, K)", 2)
     check_tensor(name + "sqdist", sqdist, "(V, K)", 2)
+    transforms.refuse_inside("mutual_neighbors", index, sqdist)
     if index.dtype != torch.int64:
         raise TypeError(f"{name}index: expected int64, got {index.dtype}")
     if sqdist.dtype != torch.float64:
@@ -48,7 +50,7 @@ def mutual_neighbors(
         raise ValueError(f"{name}sqdist: expected non-negative numbers, got a negative number or NaN")
     if not limit >= 0:
         raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")
-    index, sqdist = index.contiguous(), sqdist.contiguous()
+    index, sqdist = index.contiguous(), sqdist.detach().contiguous()
 
     def work(mailbox: Tensor | None) -> tuple[Tensor, Tensor]:
         edge_index, edge_sqdist = torch.ops.cheblienet.mutual_neighbors(index, sqdist, limit, mailbox)
@@ -64,3 +66,6 @@ def _(index: Tensor, sqdist: Tensor, limit: float, progress: Tensor | None = Non
     operands.check("sqdist", sqdist, torch.float64, *index.shape)
     edges = torch.library.get_ctx().new_dynamic_size()
     return index.new_empty((2, edges)), sqdist.new_empty((edges,))
+
+
+transforms.refuse(torch.ops.cheblienet.mutual_neighbors.default)

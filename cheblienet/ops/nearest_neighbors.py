@@ -6,6 +6,7 @@ from torch import Tensor
 from .. import _library, _progress  # noqa: F401  (_library registers the operators)
 from .._checks import check_integer, check_sigmas, check_tensor
 from ..groups import Group
+from . import transforms
 from .operands import Operands
 
 
@@ -27,7 +28,7 @@ def nearest_neighbors(
     Returns:
         `index` (V, K) int64: neighbours by increasing distance, members of a shell by increasing index, -1 where the next
         shell has more members than there is room for; and `sqdist` (V, K) float64: the K smallest squared distances,
-        also where `index` is -1.
+        also where `index` is -1. Neither has a gradient.
 
     Raises:
         TypeError: for elements that are no float64 tensor.
@@ -35,6 +36,7 @@ def nearest_neighbors(
     """
     name = "nearest_neighbors: "
     check_tensor(name + "elements", elements, "(V, d)", 2)
+    transforms.refuse_inside("nearest_neighbors", elements)
     if elements.dtype != torch.float64:
         raise TypeError(f"{name}elements: expected float64, got {elements.dtype}")
     if elements.shape[1] != len(group.coordinates):
@@ -70,3 +72,6 @@ def _(elements: Tensor, sigmas: Tensor, k: int, group: str, progress: Tensor | N
     torch._check(k < vertices, lambda: f"nearest_neighbors: expected 1 <= k < V = {vertices}, got {k}")
     shape = (vertices, k)
     return elements.new_empty(shape, dtype=torch.int64), elements.new_empty(shape, dtype=torch.float64)
+
+
+transforms.refuse(torch.ops.cheblienet.nearest_neighbors.default)

@@ -87,7 +87,7 @@ def _sparse_product(laplacian: Csr, x: Tensor) -> Tensor:
     """(L x)[b, i] = sum_j L_ij x[b, j]"""
     rows, col, values, _ = laplacian
     vertex = rows[:, 0].long()
-    source = torch.repeat_interleave(vertex, rows[:, 2] - rows[:, 1])
+    source = torch.repeat_interleave(vertex, rows[:, 2] - rows[:, 1], output_size=len(col))
     target = vertex[col]
     return torch.zeros_like(x).index_add(1, source, values.to(x.dtype)[None, :, None] * x[:, target])
 
@@ -100,11 +100,19 @@ def gather_reduce(x: Tensor, index: Tensor, choice: Tensor | None, reduction: st
     present = (index >= 0)[None, :, :, None]
     members = x[:, index.clamp(min=0)]  # (B, Vout, m, C)
     if reduction == "max":
-        return members.masked_fill(~present, -torch.inf).amax(2)
+        return members.gather(2, winners(x, index)[:, :, None]).squeeze(2)
     if reduction == "avg":
         return members.masked_fill(~present, 0).sum(2) / present.sum(2)
     assert choice is not None
     return members[:, torch.arange(len(index), device=x.device), choice.long()]
+
+
+def winners(x: Tensor, index: Tensor) -> Tensor:
+    """(B, Vout, C) int64: the first of the largest members of each output; a NaN is larger than every number."""
+    present = (index >= 0)[None, :, :, None]
+    slot = x.detach()[:, index.clamp(min=0)].masked_fill(~present, -torch.inf).argmax(2)
+    first = present.int().argmax(2).expand_as(slot)  # where all members are -inf, as those that are none
+    return torch.where(present.expand(len(x), -1, -1, x.shape[2]).gather(2, slot[:, :, None]).squeeze(2), slot, first)
 
 
 def batch_norm(

@@ -24,8 +24,6 @@ def test_value_and_gradient_agree_with_the_reference(reduction, batch, channels,
     y, expected = ops.gather_reduce(x, pooling, reduction), reference.gather_reduce(exact, TABLE, None, reduction)
     assert_close(y, expected)
     dy = torch.randn(batch, 5, channels).to(dtype)
-    if reduction == "max":  # the reference splits the gradient of equal members; the last output has three
-        dy[:, 4] = 0
     (dx,) = torch.autograd.grad(y, x, dy)
     assert_close(dx, torch.autograd.grad(expected, exact, dy.double())[0], factor=2)
 
