@@ -77,6 +77,7 @@ struct IntHeaderOnlyArrayRef {
   size_t size() const { return count; }
   const int64_t* begin() const { return first; }
   const int64_t* end() const { return first + count; }
+  const int64_t& operator[](size_t i) const { return first[i]; }
 };
 
 }  // namespace torch::headeronly
@@ -89,6 +90,7 @@ using headeronly::ScalarType;
 
 struct Device {
   explicit Device(DeviceType) {}
+  bool operator==(const Device&) const { return true; }
 };
 
 struct TensorData {
@@ -161,6 +163,29 @@ Tensor from_blob(
 inline Tensor clone(const Tensor& t) {
   Tensor copy = empty(t.sizes(), t.strides(), t.scalar_type());
   std::memcpy(copy.mutable_data_ptr(), t.const_data_ptr(), t.numel() * t.element_size());
+  return copy;
+}
+
+inline Tensor transpose(const Tensor& t, int64_t i, int64_t j) {
+  const TensorData& of = *t.get();
+  std::vector<int64_t> sizes = of.sizes, strides = of.strides;
+  std::swap(sizes.at(i), sizes.at(j));
+  std::swap(strides.at(i), strides.at(j));
+  return of_memory(of.memory, sizes, strides, of.dtype);
+}
+
+// A copy without gaps, its last index the fastest.
+inline Tensor contiguous(const Tensor& t) {
+  const int64_t width = static_cast<int64_t>(t.element_size());
+  std::vector<int64_t> dense(t.dim(), 1);
+  for (int64_t i = t.dim() - 1; i > 0; --i) dense[i - 1] = dense[i] * t.size(i);
+  const Tensor copy = empty(t.sizes(), dense, t.scalar_type());
+  for (int64_t k = 0; k < t.numel(); ++k) {
+    int64_t from = 0;
+    for (int64_t i = 0; i < t.dim(); ++i) from += k / dense[i] % t.size(i) * t.strides()[i];
+    std::memcpy(static_cast<char*>(copy.mutable_data_ptr()) + k * width,
+                static_cast<const char*>(t.const_data_ptr()) + from * width, width);
+  }
   return copy;
 }
 
