@@ -59,7 +59,11 @@ def check_group(name: str, group: object, taken: type) -> None:
     owner, coordinates = f"{name}: group: {type(group).__name__}", group.coordinates
     if not isinstance(group.name, str):
         raise TypeError(f"{owner}: name: expected a string, got {group.name!r}")
-    if not isinstance(coordinates, tuple) or not coordinates or not all(isinstance(coordinate, str) for coordinate in coordinates):
+    if (
+        not isinstance(coordinates, tuple)
+        or not coordinates
+        or not all(isinstance(coordinate, str) for coordinate in coordinates)
+    ):
         raise TypeError(f"{owner}: coordinates: expected a tuple of one or more names, got {coordinates!r}")
     if len(set(coordinates)) < len(coordinates):
         raise ValueError(f"{owner}: coordinates: expected different names, got {coordinates}")

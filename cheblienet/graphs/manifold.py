@@ -253,12 +253,13 @@ class _SampledGraph(GEGraph):
     def _checked_size(self, size: object) -> tuple[int, ...]:
         """`size` with the number of orientations last, which is 1 on R2 and S2, where callers may give any or none."""
         name, axes = f"{type(self).__name__}: size", self._axes
-        lengths = (len(axes),) if self._group.has_orientation else (len(axes), len(axes) + 1)
+        has_orientations = axes[-1] in ("ntheta", "nalpha")
+        lengths = (len(axes),) if has_orientations else (len(axes), len(axes) + 1)
         values = tuple(size) if isinstance(size, Iterable) else ()
         if len(values) not in lengths:
             raise ValueError(f"{name}: expected ({', '.join(axes)}), got {size!r}")
         counts = tuple(check_integer(f"{name}: {axis}", n, 1) for axis, n in zip(axes, values, strict=False))
-        return counts if self._group.has_orientation else (*counts, 1)
+        return counts if has_orientations else (*counts, 1)
 
 
 class R2GEGraph(_SampledGraph):
