@@ -111,9 +111,7 @@ class Group(ABC):
 
     def _check_element(self, name: str, element: Tensor) -> Tensor:
         name = f"{self.name}: {name}"
-        if not isinstance(element, Tensor):
-            raise TypeError(f"{name}: expected a tensor (..., {len(self.coordinates)}), got {type(element).__name__}")
-        check_floating(name, element)
+        check_floating(name, _check_dense(name, element, f"(..., {len(self.coordinates)})"))
         if element.ndim < 1 or element.shape[-1] != len(self.coordinates):
             raise ValueError(
                 f"{name}: expected coordinates {', '.join(self.coordinates)} in the last dimension, "
@@ -141,12 +139,17 @@ class Group(ABC):
 
     def _check_matrix(self, matrix: Tensor) -> Tensor:
         name = f"{self.name}: matrix"
-        if not isinstance(matrix, Tensor):
-            raise TypeError(f"{name}: expected a tensor (..., 3, 3), got {type(matrix).__name__}")
-        check_floating(name, matrix)
+        check_floating(name, _check_dense(name, matrix, "(..., 3, 3)"))
         if matrix.shape[-2:] != (3, 3):
             raise ValueError(f"{name}: expected shape (..., 3, 3), got {tuple(matrix.shape)}")
         return matrix
+
+
+def _check_dense(name: str, value: object, shape: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        got = value.layout if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name}: expected a dense tensor {shape}, got {got}")
+    return value
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
