@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .._checks import check_choice, check_integer, check_sigmas, check_tensor
 from ..groups import Group
+from ..groups.builtin import built_in_name
 from .edges import KERNELS, reverse_edges
 
 
@@ -51,16 +52,41 @@ def checked_values(name: str, values: object, index: Tensor, order: Tensor, reve
     return values
 
 
+def check_group(name: str, group: object, taken: type) -> None:
+    """TypeError or ValueError for what is no group, or one with coordinates that cannot be attributes of class `taken`."""
+    if not isinstance(group, Group):
+        raise TypeError(f"{name}: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
+    owner, coordinates = f"{name}: group: {type(group).__name__}", group.coordinates
+    if not isinstance(group.name, str):
+        raise TypeError(f"{owner}: name: expected a string, got {group.name!r}")
+    if (
+        not isinstance(coordinates, tuple)
+        or not coordinates
+        or not all(isinstance(coordinate, str) for coordinate in coordinates)
+    ):
+        raise TypeError(f"{owner}: coordinates: expected a tuple of one or more names, got {coordinates!r}")
+    if len(set(coordinates)) < len(coordinates):
+        raise ValueError(f"{owner}: coordinates: expected different names, got {coordinates}")
+    for coordinate in coordinates:
+        if hasattr(taken, f"vertex_{coordinate}"):
+            raise ValueError(
+                f"{owner}: coordinates: expected names that are free, got {coordinate!r}: graphs have another attribute "
+                f"vertex_{coordinate}"
+            )
+
+
 def checked_parameters(
     name: str, group: Group, num_vertices: int, sigmas: object, K: object, kernel: object
 ) -> tuple[tuple[float, float, float], int, str]:
     """The metric, the number of neighbours and the kernel of a graph of so many elements."""
     metric = check_sigmas(f"{name}: sigmas", sigmas)
-    if group.name == "s2" and metric[0] != metric[1]:
+    if built_in_name(group) == "s2" and metric[0] != metric[1]:
         raise ValueError(
             f"{name}: sigmas: expected sigma_1 = sigma_2, got {metric}: the sphere has no invariant direction field, "
             "so an anisotropic metric on it is neither symmetric nor invariant; SO3GEGraph is the anisotropic graph"
         )
+    if num_vertices < 2:
+        raise ValueError(f"{name}: elements: expected at least 2, got {num_vertices}")
     K = check_integer(f"{name}: K", K, 1, num_vertices - 1)
     return metric, K, check_choice(f"{name}: kernel", kernel, KERNELS)
 

@@ -136,10 +136,19 @@ def edge_weights(sqdist: Tensor, kernel: str) -> Tensor:
 
     With the kernel width w = 0.8 mean(d2): "gaussian" exp(-d2 / w), "laplace" exp(-sqrt(d2 / w)), "cauchy"
     1 / (1 + d2 / w), "rectangular" 1 where d2 <= w, else 0. If all elements joined coincide, w = 0, edges weigh 1.
+
+    Raises ValueError where the largest squared distance is none that float32, in which graphs keep them, has all digits of.
     """
     check_choice("kernel", kernel, KERNELS)
-    if not sqdist.any():
+    largest = float(sqdist.amax()) if len(sqdist) else 0.0
+    if largest == 0:
         return torch.ones_like(sqdist, dtype=torch.float32)
+    bounds = torch.finfo(torch.float32)
+    if not bounds.tiny <= largest <= bounds.max:
+        raise ValueError(
+            f"sigmas: expected squared distances of edges up to a number between {bounds.tiny:.2g} and {bounds.max:.2g}, "
+            f"got up to {largest:.2g}: divided by one number, all three give the same weights"
+        )
     width = 0.8 * sqdist.mean()
     weights = torch.empty_like(sqdist, dtype=torch.float32)
     for weight, piece in in_pieces(weights, sqdist):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..groups.builtin import built_in_name, has_built_in_sampling
 from .edges import in_pieces
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ def fingerprint(graph: "Graph", lambda_max: float) -> Tensor:
         name: getattr(graph, attribute) for name, attribute in _CONSTRUCTION.items() if hasattr(graph, attribute)
     }
     if hasattr(graph, "sigmas"):
-        regular = hasattr(graph, "_axes")
+        regular = hasattr(graph, "_axes") and has_built_in_sampling(graph.group)
         content["sampling"] = "regular" if regular else "elements"
+        if built_in_name(graph.group) is None:
+            content["class of the group"] = type(graph.group).__qualname__
         if not regular:
             content["centroid"] = graph.centroid_vertex
             # The cosine takes angles that differ by a whole turn for one, its shift tells an angle from its negative, and

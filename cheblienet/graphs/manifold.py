@@ -14,8 +14,10 @@ from torch import Tensor
 
 from .._checks import check_choice, check_floating, check_integer, check_tensor
 from ..groups import R2, S2, SE2, SO3, Group
+from ..groups.builtin import built_in_name, has_built_in_sampling
+from ..ops.measured_neighbors import sqdist_to_all
 from ..ops.reference import SHELL_TOLERANCE
-from .checks import checked_parameters
+from .checks import check_group, checked_parameters
 from .components import num_isolated
 from .edges import Edges, neighbor_edges
 from .graph import Graph
@@ -84,7 +86,7 @@ class GEGraph(Graph):
         """The graph of any elements of a group: one's own, or those of `cheblienet.groups.sample`.
 
         Args:
-            group: one of `cheblienet.groups.GROUPS`.
+            group: one of `cheblienet.groups.GROUPS`, or any other: its own distance is measured between all elements.
             elements: (V, d) floating point, the coordinates of the group (angles in radians). The edges are found on
                 their device if that is a GPU, and stay there until an attribute is read, which is on the CPU.
             sigmas: the three positive coefficients of the metric.
@@ -97,8 +99,7 @@ class GEGraph(Graph):
         Raises TypeError or ValueError for arguments of another type, or outside these ranges.
         """
         name = "GEGraph.from_elements"
-        if not isinstance(group, Group):
-            raise TypeError(f"{name}: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
+        check_group(name, group, GEGraph)
         elements = check_floating(f"{name}: elements", check_tensor(f"{name}: elements", elements, "(V, d)", 2))
         elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64, copy=True)
         metric, K, kernel = checked_parameters(name, group, len(elements), sigmas, K, kernel)
@@ -139,7 +140,7 @@ class GEGraph(Graph):
         """The K that joins a vertex to one of its nearest: both take whole shells, no further than the centroid reaches."""
 
         def others(vertex: int) -> Tensor:
-            sqdist = self.group.squared_distance(elements[vertex], elements, self.sigmas)
+            sqdist = sqdist_to_all(self.group, elements, torch.tensor([vertex]), self.sigmas)[0]
             sqdist[vertex] = torch.inf
             return sqdist
 
@@ -184,17 +185,10 @@ class GEGraph(Graph):
         """Positions to draw the vertices at, (V,) float32: all three axes, or the one named "x", "y" or "z".
 
         R2 lies in the plane z = 0, SE(2) has theta for z, S2 is the unit sphere, and SO(3) a sphere of radius
-        2 pi + alpha for every orientation alpha.
+        2 pi + alpha for every orientation alpha. Another group says it by its method `position`, or NotImplementedError is
+        raised.
         """
-        # (x, y, 1) in the plane, a point of the sphere otherwise
-        position = self.group.matrix(self._elements.on_cpu)[..., 2]
-        if self.manifold == "r2":
-            position[:, 2] = 0
-        elif self.manifold == "se2":
-            position[:, 2] = self._elements.on_cpu[:, 2]
-        elif self.manifold == "so3":
-            position = position * (2 * math.pi + self._elements.on_cpu[:, :1])
-        x, y, z = position.float().unbind(-1)
+        x, y, z = self.group.position(self._elements.on_cpu).to(torch.float32, copy=True).unbind(-1)
         if axis is None:
             return x, y, z
         return {"x": x, "y": y, "z": z}[check_choice("cartesian_pos: axis", axis, ("x", "y", "z"))]
@@ -230,15 +224,26 @@ class _SampledGraph(GEGraph):
         device: torch.device | str | None = None,
         progress: bool = False,
     ) -> None:
-        group, full_size = self._group, self._checked_size(size)
+        name, group, full_size = type(self).__name__, self._group, self._checked_size(size)
+        check_group(name, group, GEGraph)
+        if path_to_graph is not None and not has_built_in_sampling(group):
+            raise ValueError(
+                f"{name}: path_to_graph: expected None for {type(group).__name__} (group {group.name!r}), got "
+                f"{os.fspath(path_to_graph)!r}: a file does not tell by which code its edges were found"
+            )
         elements = group.uniform_sampling(*full_size[: len(self._axes)], device=device)
-        metric, K, kernel = checked_parameters(type(self).__name__, group, len(elements), sigmas, K, kernel)
+        if len(elements) != math.prod(full_size):
+            raise ValueError(
+                f"{name}: size: expected {math.prod(full_size)} elements of {type(group).__name__}.uniform_sampling for "
+                f"{full_size}, got {len(elements)}"
+            )
+        metric, K, kernel = checked_parameters(name, group, len(elements), sigmas, K, kernel)
         centroid = _centroid(full_size)
         build = partial(neighbor_edges, group, elements, metric, K, kernel, centroid, progress)
         if path_to_graph is None:
             edges = build()
         else:
-            key = content_key(group.name, full_size, metric, K, kernel)
+            key = content_key(built_in_name(group) or group.name, full_size, metric, K, kernel)
             edges = load_or_build(path_to_graph, key, len(elements), build)
         super().__init__(group, elements, edges, metric, K, kernel, full_size, centroid)
 
@@ -248,12 +253,13 @@ class _SampledGraph(GEGraph):
     def _checked_size(self, size: object) -> tuple[int, ...]:
         """`size` with the number of orientations last, which is 1 on R2 and S2, where callers may give any or none."""
         name, axes = f"{type(self).__name__}: size", self._axes
-        lengths = (len(axes),) if self._group.has_orientation else (len(axes), len(axes) + 1)
+        has_orientations = axes[-1] in ("ntheta", "nalpha")
+        lengths = (len(axes),) if has_orientations else (len(axes), len(axes) + 1)
         values = tuple(size) if isinstance(size, Iterable) else ()
         if len(values) not in lengths:
             raise ValueError(f"{name}: expected ({', '.join(axes)}), got {size!r}")
         counts = tuple(check_integer(f"{name}: {axis}", n, 1) for axis, n in zip(axes, values, strict=False))
-        return counts if self._group.has_orientation else (*counts, 1)
+        return counts if has_orientations else (*counts, 1)
 
 
 class R2GEGraph(_SampledGraph):

@@ -23,9 +23,9 @@ def spatial_order(group: Group, elements: Tensor, size: tuple[int, ...] | None =
     device = elements.device
     if size is None:
         order = torch.arange(len(elements), device=device)
-        if group.has_orientation:
-            angle = "theta" if "theta" in group.coordinates else "alpha"
-            order = torch.argsort(elements[:, group.coordinates.index(angle)], stable=True)
+        for angle in ("theta", "alpha"):
+            if angle in group.coordinates:
+                order = torch.argsort(elements[:, group.coordinates.index(angle)], stable=True)
         return order[torch.argsort(_codes(group, elements)[order], stable=True)]
     places = len(elements) // size[-1]
     if len(size) == 3:  # whole numbers, which nothing rounds
@@ -40,12 +40,14 @@ def spatial_order(group: Group, elements: Tensor, size: tuple[int, ...] | None =
 def _codes(group: Group, elements: Tensor) -> Tensor:
     """(V,) int64: the `hilbert_code` of the places, in cells several times smaller than places are apart."""
     coordinate = dict(zip(group.coordinates, elements.unbind(-1), strict=True))
-    if "beta" in coordinate:
+    if {"beta", "gamma"} <= coordinate.keys():
         beta, gamma = coordinate["beta"], coordinate["gamma"]
         place = torch.stack([beta.sin() * gamma.cos(), beta.sin() * gamma.sin(), beta.cos()])
-    else:
+    elif {"x", "y"} <= coordinate.keys():
         place = torch.stack([coordinate["x"], coordinate["y"]])
-    bits = len(elements).bit_length() // 2 + 3
+    else:
+        place = elements.T
+    bits = min(len(elements).bit_length() // 2 + 3, 62 // len(place))
     place = place - place.amin(1, keepdim=True)
     scale = (2**bits - 1) / place.max().clamp(min=1e-300)
     return hilbert_code((place * scale).long(), bits)

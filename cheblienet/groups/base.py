@@ -1,7 +1,10 @@
-"""What a group has to offer. A new group is one subclass here and one struct in csrc/math."""
+"""What a group has to offer. A new group is one subclass: plain PyTorch searches neighbours by its own distance.
+
+The built-in groups have a struct in csrc/math too, by which compiled code measures them; see `builtin`.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
@@ -13,11 +16,18 @@ from .._checks import check_device, check_floating, check_integer, check_sigmas
 class Group(ABC):
     """A Lie group, or a homogeneous space of one, with its anisotropic distance (arXiv:2111.12139, section 3.1).
 
-    All methods work on batches of any shape, any floating dtype and device, and are differentiable.
+    All methods work on batches of any shape, any floating dtype and device, and are differentiable. bfloat16 and float16
+    are computed in float32 and rounded once; a squared distance above 65,504 is infinite in float16.
+
+    A group of one's own is a subclass of this class or of another group. Its `squared_distance` is what its graphs are
+    made of: by default that of the logarithm of g^-1 h, so it is enough to define the four methods with an underscore, and
+    where it is overridden they serve `matrix`, `element`, `inverse` and `log` only. It must broadcast its elements
+    against each other and give, in float64, finite numbers of at least 0 that are the same in both directions. A subclass
+    of another group should also say what its `uniform_sampling` and its `position` are, unless they are the same.
 
     Attributes:
-        name: "r2", "se2", "s2" or "so3".
-        coordinates: names of the d coordinates of an element.
+        name: how graphs and messages call it.
+        coordinates: names of the d coordinates of an element; a graph has an attribute "vertex_" + name for each.
         has_orientation: whether the last angle of g^-1 h counts modulo pi, as that of a line, which has no head.
     """
 
@@ -44,35 +54,53 @@ class Group(ABC):
     @abstractmethod
     def _log(self, matrix: Tensor) -> Tensor: ...
 
+    def position(self, element: Tensor) -> Tensor:
+        """Where to draw elements (..., d) in space, (..., 3). NotImplementedError where a group does not say so."""
+        raise NotImplementedError(
+            f"{type(self).__name__}: position: expected a group that says where to draw its elements, got {self.name!r}, "
+            "which does not define this method"
+        )
+
     def matrix(self, element: Tensor) -> Tensor:
         """The matrices (..., 3, 3) of elements (..., d)."""
-        return self._matrix(self._check_element("element", element))
+        return _widely(self._matrix, self._check_element("element", element))
 
     def element(self, matrix: Tensor) -> Tensor:
         """The coordinates (..., d) of matrices (..., 3, 3): matrix(element(G)) = G."""
-        return self._element(self._check_matrix(matrix))
+        return _widely(self._element, self._check_matrix(matrix))
 
     def inverse(self, matrix: Tensor) -> Tensor:
         """The inverses (..., 3, 3) of matrices (..., 3, 3)."""
-        return self._inverse(self._check_matrix(matrix))
+        return _widely(self._inverse, self._check_matrix(matrix))
 
     def log(self, matrix: Tensor) -> Tensor:
         """The logarithms c (..., 3) of matrices (..., 3, 3), in the basis of the Lie algebra that the metric weighs."""
-        return self._log(self._check_matrix(matrix))
+        return _widely(self._log, self._check_matrix(matrix))
 
     def squared_distance(self, g: Tensor, h: Tensor, sigmas: Sequence[float] | Tensor) -> Tensor:
         """d2(g, h) = sum_i sigma_i c_i^2 with c = log(g^-1 h), the minimum over the orientation's offsets -pi, 0, pi.
 
         Args:
             g, h: elements (..., d), broadcast against each other.
-            sigmas: three positive coefficients; a tensor (3,) may require a gradient.
+            sigmas: three positive coefficients, for elements of less than float64 between 1.2e-38 and 3.4e38, where
+                float32 has all its digits; a tensor (3,) may require a gradient.
 
         Raises TypeError for elements of different dtypes, ValueError for shapes that do not broadcast, elements on
         different devices, or other sigmas.
         """
-        check_sigmas(f"{self.name}: sigmas", sigmas)
+        coefficients = check_sigmas(f"{self.name}: sigmas", sigmas)
         g, h = self._check_pair(self._check_element("g", g), self._check_element("h", h))
-        metric = torch.as_tensor(sigmas, dtype=g.dtype, device=g.device)
+        dtype = _wide(g.dtype)
+        bounds = torch.finfo(dtype)
+        if not bounds.tiny <= min(coefficients) <= max(coefficients) <= bounds.max:
+            raise ValueError(
+                f"{self.name}: sigmas: expected numbers between {bounds.tiny:.2g} and {bounds.max:.2g} for elements of "
+                f"{g.dtype}, got {coefficients}"
+            )
+        metric = torch.as_tensor(sigmas, dtype=dtype, device=g.device)
+        return self._squared_distance(g.to(dtype), h.to(dtype), metric).to(g.dtype)
+
+    def _squared_distance(self, g: Tensor, h: Tensor, metric: Tensor) -> Tensor:
         relative = self._inverse(self._matrix(g)) @ self._matrix(h)
         sqdist = self._log(relative).square() @ metric
         if not self.has_orientation:
@@ -83,9 +111,7 @@ class Group(ABC):
 
     def _check_element(self, name: str, element: Tensor) -> Tensor:
         name = f"{self.name}: {name}"
-        if not isinstance(element, Tensor):
-            raise TypeError(f"{name}: expected a tensor (..., {len(self.coordinates)}), got {type(element).__name__}")
-        check_floating(name, element)
+        check_floating(name, _check_dense(name, element, f"(..., {len(self.coordinates)})"))
         if element.ndim < 1 or element.shape[-1] != len(self.coordinates):
             raise ValueError(
                 f"{name}: expected coordinates {', '.join(self.coordinates)} in the last dimension, "
@@ -113,12 +139,26 @@ class Group(ABC):
 
     def _check_matrix(self, matrix: Tensor) -> Tensor:
         name = f"{self.name}: matrix"
-        if not isinstance(matrix, Tensor):
-            raise TypeError(f"{name}: expected a tensor (..., 3, 3), got {type(matrix).__name__}")
-        check_floating(name, matrix)
+        check_floating(name, _check_dense(name, matrix, "(..., 3, 3)"))
         if matrix.shape[-2:] != (3, 3):
             raise ValueError(f"{name}: expected shape (..., 3, 3), got {tuple(matrix.shape)}")
         return matrix
+
+
+def _check_dense(name: str, value: object, shape: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        got = value.layout if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"{name}: expected a dense tensor {shape}, got {got}")
+    return value
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """In which dtype to compute for one of elements: half precision loses small angles and the squares of others."""
+    return dtype if dtype == torch.float64 else torch.float32
+
+
+def _widely(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    return function(values.to(_wide(values.dtype))).to(values.dtype)
 
 
 def square(rows: Tensor) -> Tensor:
@@ -136,3 +176,17 @@ def rotation_y(angle: Tensor) -> Tensor:
     """Rotations (..., 3, 3) by `angle` (...), in radians, about the y axis."""
     c, s, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
     return square(torch.stack([c, zero, s, zero, one, zero, -s, zero, c], -1))
+
+
+def azimuth(y: Tensor, x: Tensor) -> Tensor:
+    """atan2(y, x), and at the origin, where it has no derivative, 0 with derivatives of zero.
+
+    Divided by the larger of both, squares in the derivatives neither vanish nor overflow. What is smaller than normal
+    numbers counts as the origin.
+    """
+    larger = torch.maximum(y.abs(), x.abs()).detach()
+    origin = larger < torch.finfo(x.dtype).tiny
+    larger = torch.where(origin, torch.ones_like(x), larger)
+    return torch.atan2(
+        torch.where(origin, torch.zeros_like(y), y / larger), torch.where(origin, torch.ones_like(x), x / larger)
+    )

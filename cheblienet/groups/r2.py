@@ -20,6 +20,10 @@ class R2Group(Group):
         y = (torch.arange(ny, dtype=torch.float64) / ny).to(device)
         return torch.stack([x.repeat(ny), y.repeat_interleave(nx)], -1)
 
+    def position(self, element: Tensor) -> Tensor:
+        """The plane z = 0."""
+        return torch.nn.functional.pad(self._check_element("element", element), (0, 1))
+
     def _matrix(self, element: Tensor) -> Tensor:
         x, y = element.unbind(-1)
         zero, one = torch.zeros_like(x), torch.ones_like(x)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from . import icosphere
-from .base import Group, rotation_y, rotation_z
+from .base import Group, azimuth, rotation_y, rotation_z
 
 
 class S2Group(Group):
@@ -24,13 +24,17 @@ class S2Group(Group):
         x, y, z = icosphere.icosphere(icosphere.icosphere_level(num_vertices))[0].unbind(-1)
         return torch.stack([torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)], -1).to(device)
 
+    def position(self, element: Tensor) -> Tensor:
+        """The unit sphere."""
+        return self.matrix(element)[..., 2]
+
     def _matrix(self, element: Tensor) -> Tensor:
         beta, gamma = element.unbind(-1)
         return rotation_z(gamma) @ rotation_y(beta)
 
     def _element(self, matrix: Tensor) -> Tensor:
         x, y, z = matrix[..., 2].unbind(-1)
-        gamma = torch.atan2(y, x)
+        gamma = azimuth(y, x)
         sine = gamma.cos() * x + gamma.sin() * y  # hypot(x, y), whose gradient is NaN at the poles
         return torch.stack([torch.atan2(sine, z), gamma], -1)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .._checks import check_choice, check_integer
 from .base import Group
+from .builtin import built_in_name
 from .so3 import SO3Group
 
 # What `size` counts on the sphere. On SO(3) the number of orientations follows.
@@ -19,7 +20,8 @@ def sample(group: Group, sampling: str, *size: int, generator: torch.Generator |
     """Elements of a group, (V, d) float64.
 
     Args:
-        group: one of `cheblienet.groups.GROUPS`.
+        group: one of `cheblienet.groups.GROUPS`; a group with a distance of its own has its "regular" sampling only, since
+            nothing else tells which elements are different.
         sampling: how, and what `size` counts:
             "regular": `group.uniform_sampling(*size)`, the grid of the plane or the icosphere.
             "random": (V,) independent elements, uniform in the group's invariant measure: places in the unit square or on
@@ -39,14 +41,22 @@ def sample(group: Group, sampling: str, *size: int, generator: torch.Generator |
         ModuleNotFoundError: where healpix is not installed.
     """
     check_choice("sample: sampling", sampling, SAMPLINGS)
+    if not isinstance(group, Group):
+        raise TypeError(f"sample: group: expected a cheblienet.groups.Group, got {type(group).__name__}")
     if sampling == "regular":
         return group.uniform_sampling(*size)
+    name = built_in_name(group)
+    if name is None:
+        raise ValueError(
+            f"sample: sampling: expected 'regular' for {type(group).__name__} (group {group.name!r}), whose distance is its "
+            f"own, got {sampling!r}: GEGraph.from_elements takes any elements"
+        )
     if sampling == "random":
-        (count,) = _checked(f"{group.name}: random", size, ("num_elements",))
-        return _random(group, count, generator)
-    if group.name not in ("s2", "so3"):
-        raise ValueError(f"sample: sampling: expected 'regular' or 'random' for {group.name}, got {sampling!r}")
-    if group.name == "s2":
+        (count,) = _checked(f"{name}: random", size, ("num_elements",))
+        return _random(name, count, generator)
+    if name not in ("s2", "so3"):
+        raise ValueError(f"sample: sampling: expected 'regular' or 'random' for {name}, got {sampling!r}")
+    if name == "s2":
         return _sphere(sampling, *_checked(f"s2: {sampling}", size, _SPHERE[sampling]))
     *places, nalpha = _checked(f"so3: {sampling}", size, (*_SPHERE[sampling], "nalpha"))
     return SO3Group.with_orientations(_sphere(sampling, *places), nalpha)
@@ -58,13 +68,13 @@ def _checked(name: str, size: tuple[int, ...], axes: tuple[str, ...]) -> list[in
     return [check_integer(f"{name}: {axis}", n, 1) for axis, n in zip(axes, size, strict=True)]
 
 
-def _random(group: Group, count: int, generator: torch.Generator | None) -> Tensor:
+def _random(name: str, count: int, generator: torch.Generator | None) -> Tensor:
     u = torch.rand(count, 3, dtype=torch.float64, generator=generator)
     orientation = math.pi * (u[:, 2:] - 0.5)
-    if group.name in ("r2", "se2"):
-        return torch.cat([u[:, :2], orientation], -1) if group.has_orientation else u[:, :2].contiguous()
+    if name in ("r2", "se2"):
+        return torch.cat([u[:, :2], orientation], -1) if name == "se2" else u[:, :2].contiguous()
     beta, gamma = torch.acos(1 - 2 * u[:, :1]), math.pi * (2 * u[:, 1:2] - 1)
-    return torch.cat([orientation, beta, gamma] if group.has_orientation else [beta, gamma], -1)
+    return torch.cat([orientation, beta, gamma] if name == "so3" else [beta, gamma], -1)
 
 
 def _sphere(sampling: str, *size: int) -> Tensor:

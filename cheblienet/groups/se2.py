@@ -28,6 +28,10 @@ class SE2Group(Group):
         theta = (-math.pi / 2 + math.pi * torch.arange(ntheta, dtype=torch.float64) / ntheta).to(device)
         return torch.cat([plane.repeat(ntheta, 1), theta.repeat_interleave(len(plane))[:, None]], -1)
 
+    def position(self, element: Tensor) -> Tensor:
+        """(x, y, theta)."""
+        return self._check_element("element", element)
+
     def _matrix(self, element: Tensor) -> Tensor:
         x, y, theta = element.unbind(-1)
         c, s, zero, one = theta.cos(), theta.sin(), torch.zeros_like(x), torch.ones_like(x)

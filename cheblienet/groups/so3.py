@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from .base import Group, rotation_y, rotation_z
+from .base import Group, azimuth, rotation_y, rotation_z
 from .s2 import S2Group
 
 
@@ -35,12 +35,16 @@ class SO3Group(Group):
         alpha = (-math.pi / 2 + math.pi * torch.arange(nalpha, dtype=torch.float64) / nalpha).to(sphere.device)
         return torch.cat([alpha.repeat_interleave(len(sphere))[:, None], sphere.repeat(nalpha, 1)], -1)
 
+    def position(self, element: Tensor) -> Tensor:
+        """A sphere of radius 2 pi + alpha for every orientation alpha."""
+        return self.matrix(element)[..., 2] * (2 * math.pi + element[..., :1])
+
     def _matrix(self, element: Tensor) -> Tensor:
         alpha, beta, gamma = element.unbind(-1)
         return rotation_z(gamma) @ rotation_y(beta) @ rotation_z(alpha)
 
     def _element(self, matrix: Tensor) -> Tensor:
-        gamma = torch.atan2(matrix[..., 1, 2], matrix[..., 0, 2])
+        gamma = azimuth(matrix[..., 1, 2], matrix[..., 0, 2])
         c, s = gamma.cos(), gamma.sin()
         beta = torch.atan2(c * matrix[..., 0, 2] + s * matrix[..., 1, 2], matrix[..., 2, 2])
         alpha = torch.atan2(

@@ -1,13 +1,14 @@
 """Edges against their definition, written out for every pair of vertices."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from cheblienet.graphs import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph, edges
 from cheblienet.graphs.edges import edge_weights, mutual_edges, reverse_edges, snap_
-from cheblienet.groups import GROUPS
+from cheblienet.groups import GROUPS, SE2Group
 
 
 def brute_force(group, elements, sigmas, K, centroid):
@@ -74,6 +75,59 @@ def test_random_elements(name, centroid):
     elements = torch.rand(60, len(group.coordinates), dtype=torch.float64) * 3
     graph = GEGraph.from_elements(group, elements, sigmas, 7, centroid=centroid)
     assert_same_edges(graph, brute_force(group, elements, sigmas, 7, centroid))
+
+
+class DirectionGroup(SE2Group):
+    """The plane with a direction, which has a head: theta counts modulo 2 pi."""
+
+    name = "directions"
+    has_orientation = False
+
+
+def sqdist_of_directions(g, h, sigmas):
+    """The closed form of arXiv:2111.12139, section 3.1, with an angle in [-pi, pi)."""
+    dx, dy = (h - g)[..., :2].unbind(-1)
+    c, s = g[..., 2].cos(), g[..., 2].sin()
+    x, y = c * dx + s * dy, c * dy - s * dx
+    half = (torch.remainder((h - g)[..., 2] + math.pi, 2 * math.pi) - math.pi) / 2
+    cot = torch.where(half == 0, 1.0, half / half.tan())
+    logarithm = torch.stack([half * y + cot * x, -half * x + cot * y, 2 * half], -1)
+    return logarithm.square() @ torch.tensor(sigmas, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("centroid", [None, 3])
+@pytest.mark.parametrize(("sigmas", "K"), [((1.0, 1.0, 1.0), 8), ((1.0, 0.1, 0.02), 16), ((0.2, 3.0, 0.01), 7)])
+@pytest.mark.parametrize("grid", [False, True])
+def test_directions_against_the_closed_form(sigmas, K, centroid, grid):
+    if grid:
+        angle = 2 * math.pi * torch.arange(8, dtype=torch.float64) / 8
+        elements = torch.cartesian_prod(torch.arange(4).double(), torch.arange(4).double(), angle)
+    else:
+        elements = torch.rand(120, 3, dtype=torch.float64) * torch.tensor([3, 3, 7.0]).double()
+    graph = GEGraph.from_elements(DirectionGroup(), elements, sigmas, K, centroid=centroid)
+    assert_same_edges(
+        graph, brute_force(SimpleNamespace(squared_distance=sqdist_of_directions), elements, sigmas, K, centroid)
+    )
+    if not grid:
+        lines = GEGraph.from_elements(GROUPS["se2"], elements, sigmas, K, centroid=centroid)
+        assert not torch.equal(graph.edge_index, lines.edge_index)
+
+
+@pytest.mark.parametrize("sigma", [1e39, 1e-50, 1e308, 1e-320])
+def test_a_metric_whose_distances_float32_does_not_hold_is_refused(sigma):
+    elements = 30 * torch.rand(30, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match="sigmas: expected squared distances of edges up to a number between"):
+        GEGraph.from_elements(GROUPS["r2"], elements, (sigma, sigma, 1.0), 5)
+
+
+def test_a_large_metric_of_near_elements_has_the_weights_of_any_other():
+    elements = torch.rand(30, 2, dtype=torch.float64)
+    expected = GEGraph.from_elements(GROUPS["r2"], elements, (1.0, 0.5, 1.0), 5)
+    for scale in (2.0**100, 2.0**-100):
+        graph = GEGraph.from_elements(GROUPS["r2"], elements, (scale, 0.5 * scale, 1.0), 5)
+        assert torch.equal(graph.edge_index, expected.edge_index)
+        torch.testing.assert_close(graph.edge_weight, expected.edge_weight)
+        torch.testing.assert_close(graph.edge_sqdist / scale, expected.edge_sqdist)
 
 
 def test_a_pair_needs_both_sides_and_the_reach_of_the_centroid():

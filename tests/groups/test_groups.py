@@ -34,6 +34,8 @@ def hat(group, c):
     return np.array([[0, -c3, c2], [c3, 0, -c1], [-c2, c1, 0]])
 
 
+# The framework's own, at the first use of forward mode in a process.
+forward_mode = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 every_group = pytest.mark.parametrize("group", GROUPS.values(), ids=GROUPS)
 
 
@@ -179,6 +181,143 @@ def test_distances_known_by_hand():
     assert d2(SO3, [0.4, 1, 2], [0.1, 1, 2], sigmas) == pytest.approx(5 * 0.09)
     assert d2(S2, [0, 0], [1, 0], (1.0, 1.0, 1.0)) == pytest.approx(1)
     assert d2(S2, [0, 0], [math.pi, 0], (1.0, 1.0, 1.0)) == pytest.approx(math.pi**2)
+
+
+def extreme_elements(group):
+    """All combinations of coordinates where something vanishes, wraps or comes close to it; angles of a few turns too."""
+    angles = [
+        0.0,
+        -0.0,
+        1e-8,
+        1e-4,
+        1e-3,
+        1.0,
+        math.pi / 2,
+        math.pi - 1e-3,
+        math.pi - 1e-7,
+        math.pi,
+        -math.pi,
+        3 * math.pi,
+    ]
+    polar = [0.0, 1e-8, 1e-4, 1e-3, 1.0, math.pi / 2, math.pi - 1e-3, math.pi - 1e-7, math.pi]
+    places = [0.0, -0.0, 1e-20, 1.0, -3.0]
+    ranges = {
+        "r2": [places, places],
+        "se2": [places, places, angles],
+        "s2": [polar, angles],
+        "so3": [angles, polar, angles],
+    }[group.name]
+    return torch.cartesian_prod(*(torch.tensor(values, dtype=torch.float64) for values in ranges))
+
+
+@forward_mode
+@every_group
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_nothing_is_nan_at_the_limits(group, dtype, assert_close):
+    """Values, and derivatives in both modes, are finite everywhere; values are right where they are unique."""
+    element = extreme_elements(group).to(dtype)
+    matrix = group.matrix(element)
+    other = element[torch.randperm(len(element))]
+    functions = [
+        (group.matrix, element),
+        (group.element, matrix),
+        (group.inverse, matrix),
+        (group.log, matrix),
+        (lambda g: group.squared_distance(g, other, (1.0, 1.0, 1.0)), element),
+        (lambda g: group.squared_distance(g, element, (1.0, 1.0, 1.0)), element),
+    ]
+    for function, argument in functions:
+        value, tangent = torch.func.jvp(function, (argument,), (torch.randn_like(argument),))
+        argument = argument.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(argument).sum(), argument)
+        assert value.dtype == gradient.dtype == dtype
+        for found in (value, tangent, gradient):
+            assert found.isfinite().all()
+    # Half precision is that of arguments and results only.
+    exact = group.squared_distance(element.double(), other.double(), (1.0, 1.0, 1.0))
+    found = group.squared_distance(element, other, (1.0, 1.0, 1.0)).double()
+    assert ((found - exact).abs() / (1 + exact)).max() < max(2e-6, torch.finfo(dtype).eps)
+    assert group.squared_distance(element, element, (1.0, 1.0, 1.0)).float().max() < 1e-12
+    exact = group.matrix(group.element(matrix.double()))
+    assert_close(group.matrix(group.element(matrix))[..., 2], exact[..., 2], factor=3)
+
+
+@forward_mode
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_derivatives_of_elements_at_and_close_to_the_poles(dtype):
+    """An azimuth has the derivative of its formula down to the least normal numbers, and none at the pole."""
+    radius = torch.tensor([1.0, 1e-3, 1e-15, 1e-19, 1e-22, 1e-30, 1e-37, 0.0], dtype=dtype)
+    x, y = 0.6 * radius, 0.8 * radius
+    matrix = torch.eye(3, dtype=dtype).repeat(len(radius), 1, 1)
+    matrix[:, 0, 2], matrix[:, 1, 2] = x, y
+    across = torch.zeros_like(matrix)
+    across[:, 0, 2], across[:, 1, 2] = -0.8, 0.6
+    for group in (S2, SO3):
+        element, tangent = torch.func.jvp(group.element, (matrix,), (across,))
+        gamma, beta = element[:, -1], element[:, group.coordinates.index("beta")]
+        torch.testing.assert_close(gamma[:-1], torch.full_like(gamma[:-1], math.atan2(0.8, 0.6)))
+        torch.testing.assert_close(beta, torch.atan2(radius, matrix[:, 2, 2]))
+        torch.testing.assert_close(tangent[:-1, -1] * radius[:-1], torch.ones_like(radius[:-1]))
+        assert (gamma[-1], tangent[-1, -1]) == (0, 0)
+        for mode in (torch.func.jacfwd, torch.func.jacrev):
+            assert mode(torch.func.jacrev(group.element))(matrix[-1]).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("sigma", [1e39, 1e-50, 1e-40])
+def test_a_metric_that_the_dtype_does_not_hold_is_refused(dtype, sigma):
+    element = torch.ones(3)
+    for sigmas in ((1.0, sigma, 1.0), torch.tensor([1.0, sigma, 1.0], dtype=torch.float64)):
+        with pytest.raises(ValueError, match=rf"se2: sigmas: expected numbers between 1.2e-38 and 3.4e\+38 .*{dtype}"):
+            SE2.squared_distance(element.to(dtype), element.to(dtype), sigmas)
+        assert SE2.squared_distance(element.double(), 0 * element.double(), sigmas).isfinite()
+
+
+def test_a_metric_of_any_size_scales_the_distance():
+    g, h = random_elements(SE2, 40), random_elements(SE2, 40, 1)
+    for dtype, scale in ((torch.float64, 2.0**900), (torch.float64, 2.0**-900), (torch.float32, 2.0**-110)):
+        expected = SE2.squared_distance(g.to(dtype), h.to(dtype), (1.0, 0.5, 0.25))
+        scaled = SE2.squared_distance(g.to(dtype), h.to(dtype), (scale, 0.5 * scale, 0.25 * scale))
+        torch.testing.assert_close(scaled / scale, expected)
+
+
+@every_group
+def test_shapes_and_strides(group):
+    d, sigmas = len(group.coordinates), (1.0, 1.0, 1.0)
+    none = torch.zeros(0, 4, d)
+    assert group.matrix(none).shape == (0, 4, 3, 3)
+    for function, shape in ((group.element, (0, d)), (group.log, (0, 3)), (group.inverse, (0, 3, 3))):
+        assert function(torch.zeros(0, 3, 3)).shape == shape
+    assert group.squared_distance(none, none, sigmas).shape == (0, 4)
+    element = random_elements(group, 12)
+    matrix = group.matrix(element)
+    assert torch.equal(group.matrix(element.T.contiguous().T), matrix)
+    for function in (group.element, group.log, group.inverse):
+        assert torch.equal(function(matrix.mT.contiguous().mT), function(matrix))
+        assert torch.equal(function(matrix.view(3, 4, 3, 3)).flatten(0, 1), function(matrix))
+        torch.testing.assert_close(function(matrix[5]), function(matrix)[5])
+    for wrong in (
+        torch.zeros(()),
+        torch.zeros(4, d + 1),
+        torch.zeros(4, d).int(),
+        torch.zeros(4, d).to_sparse(),
+        [0.0],
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"{group.name}: (g|element): expected"):
+            group.matrix(wrong)
+        with pytest.raises((TypeError, ValueError), match=f"{group.name}: (g|element): expected"):
+            group.squared_distance(wrong, element, sigmas)
+    for wrong in (
+        torch.zeros(()),
+        torch.zeros(3),
+        torch.zeros(3, 4),
+        torch.eye(3).int(),
+        torch.eye(3).to_sparse(),
+        [0.0],
+    ):
+        for function in (group.element, group.log, group.inverse):
+            with pytest.raises((TypeError, ValueError), match=f"{group.name}: matrix: expected"):
+                function(wrong)
 
 
 @every_group
