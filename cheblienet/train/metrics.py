@@ -129,5 +129,5 @@ def _average_precision(negatives: Tensor, positives: Tensor, equal: Tensor) -> T
     tied, most, last = p * (T + p) / (above + p + n), p * (T + p) / (above + p), above + n
     # (T + i) / (last + i) = 1 - (last - T) / (last + i), whose sum over i is a difference of digamma functions.
     least = p - (last - T) * (torch.digamma(last + p + 1) - torch.digamma(last + 1))
-    least, most = torch.where(equal, tied, least).sum(), torch.where(equal, tied, most).sum()
+    least, most = (torch.where(equal, tied, each).sum() for each in (torch.minimum(least, most), most))
     return torch.stack([most + least, most - least]) / (2 * p.sum())
