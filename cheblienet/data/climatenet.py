@@ -9,10 +9,12 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ from .._checks import check_integer
 from .._files import replacing
 from ..groups.icosphere import icosphere
 from .artc import CHANNEL_UNITS, CHANNELS, CLASSES, read_state
+from .netcdf import find_variable, import_netcdf4, open_netcdf, read_values
 from .resample import SphereSampling
 
 if TYPE_CHECKING:
@@ -36,15 +39,30 @@ _SPELLINGS = {
     "K": {"Kelvin", "kelvin", "degK", "degrees_K"},
     "m": {"meter", "meters", "metre", "metres"},
 }
+# As the CF conventions write them, 4.1 and 4.2; without a direction they are taken to be these.
+_DEGREES = {"lat": r"degrees?(_?(north|N))?", "lon": r"degrees?(_?(east|E))?"}
 
-# By unit, far outside all that the atmosphere shows: what lies beyond is a fill value or another unit.
+# What lies beyond is a fill value, another unit or a damaged file. The ranges contain, with a margin, what was ever
+# observed (records: World Meteorological Organization, World Weather and Climate Extremes Archive, unless stated). Amounts
+# and rates may fall below 0 by what a model's advection undershoots.
+_WIND = (-200.0, 200.0)  # the strongest gust at the surface was 113 m/s, on Barrow Island in 1996
 _RANGES = {
-    "kg/m^2": (-10.0, 500.0),
-    "m/s": (-300.0, 300.0),
-    "kg/kg": (-0.1, 1.0),
-    "Pa": (1e4, 2e5),
-    "K": (50.0, 500.0),
-    "m": (-5e3, 5e4),
+    "TMQ": (-1.0, 200.0),  # 100 if air saturated at 35 degrees Celsius, 0.04 kg/m^3, thins out over 2.5 km
+    "U850": _WIND,
+    "V850": _WIND,
+    "UBOT": _WIND,
+    "VBOT": _WIND,
+    "QREFHT": (-0.01, 0.1),  # 0.036 at the highest dew point, 35 degrees Celsius, in Dhahran in 2003
+    "PS": (3e4, 1.2e5),  # 337 hPa on Mount Everest (West 1999), higher than a model's terrain; at sea level see PSL
+    "PSL": (8e4, 1.2e5),  # 870 hPa in typhoon Tip in 1979, 1089 hPa in Tosontsengel in 2004
+    "T200": (150.0, 350.0),  # colder and warmer than air has been at the ground, see TREFHT
+    "T500": (150.0, 350.0),  # the same
+    "PRECT": (-1e-5, 1e-3),  # 31 mm in a minute, 5.2e-4 m/s, in Unionville in 1956
+    "TS": (150.0, 400.0),  # 175 to 354 K seen by satellites (Scambos et al. 2018; Zhao et al. 2021)
+    "TREFHT": (150.0, 350.0),  # 184 K at Vostok in 1983, 330 K in Death Valley in 1913
+    "Z1000": (-3e3, 1e4),  # by PSL, -1,300 to 800 m; below ground, models go up to the height of the terrain
+    "Z200": (5e3, 2e4),  # by the mean temperature below, 7 km at 150 K and 16.5 km at 350 K
+    "ZBOT": (-10.0, 1e4),  # about 60 m above the ground; up to the height of the terrain if counted from the sea
 }
 
 
@@ -57,7 +75,8 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], leve
     interrupted or killed is continued by the same call. One run at a time may write to `target`.
 
     Files that cannot be converted do not stop the others; at the end a ValueError names each with its variable.
-    FileNotFoundError where there is nothing to convert.
+    FileNotFoundError where there is nothing to convert, PermissionError for a folder that cannot be read,
+    ChildProcessError if one of several processes is killed.
     """
     check_integer("level", level, 0, 10)
     check_integer("workers", workers, 1)
@@ -87,7 +106,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], leve
 
 def convert_file(source: Path, target: Path, level: int) -> None:
     """One file, as `convert` does; ValueError names the file and the variable."""
-    with _open(source) as dataset:
+    with open_netcdf(source) as dataset:
         sampling = _sampling(_axis(dataset, "lat"), _axis(dataset, "lon"), level)
         data = np.stack([sampling.bilinear(_field(dataset, name)).astype(np.float32) for name in CHANNELS])
         classes = sampling.nearest(_labels(dataset))
@@ -103,7 +122,7 @@ def target_path(path: Path, source: Path, target: Path) -> Path:
 def _files(source: Path) -> list[Path]:
     """All .nc files under `source`, through links to folders as well, each folder once: links can form a cycle."""
     found, seen = [], set()
-    for folder, below, names in os.walk(source, followlinks=True):
+    for folder, below, names in os.walk(source, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             below.clear()
@@ -114,13 +133,10 @@ def _files(source: Path) -> list[Path]:
     return sorted(found)
 
 
-def import_netcdf4() -> None:
-    try:
-        import netCDF4  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "reading ClimateNet needs netCDF4: install cheblienet with its extra `climate`, or netCDF4 itself"
-        ) from error
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be read is not an empty one; one that is not there is."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _is_converted(source: Path, target: Path, level: int) -> bool:
@@ -132,11 +148,13 @@ def _is_converted(source: Path, target: Path, level: int) -> bool:
 
 
 def _attempt(pair: tuple[Path, Path], level: int) -> str | None:
-    """The reason why it failed, if it did."""
+    """The reason why it failed, if it did: whatever one file raises, the others go on."""
     try:
         convert_file(*pair, level)
     except ValueError as error:
         return str(error)
+    except Exception as error:
+        return f"{pair[0]}: {type(error).__name__}: {error}"
     return None
 
 
@@ -156,7 +174,16 @@ def _in_processes(
         futures = [executor.submit(attempt, pair) for pair in pairs]
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return (future.result() for future in as_completed(futures))
+    return map(_result, as_completed(futures))
+
+
+def _result(future: "Future[str | None]") -> str | None:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a process was ended from outside, as happens when memory is short: the same call, with fewer workers, goes on"
+        ) from error
 
 
 def _start_worker() -> None:
@@ -171,18 +198,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> "Iterator[netCDF4.Dataset]":
-    """The opened file; whatever goes wrong with it becomes a ValueError that names it."""
-    import netCDF4
-
-    try:
-        with netCDF4.Dataset(path) as dataset:
-            yield dataset
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
 @functools.lru_cache(maxsize=4)
 def _sampling_of(lat: bytes, lon: bytes, level: int) -> SphereSampling:
     return SphereSampling(np.frombuffer(lat), np.frombuffer(lon), icosphere(level)[0].numpy())
@@ -193,29 +208,29 @@ def _sampling(lat: np.ndarray, lon: np.ndarray, level: int) -> SphereSampling:
 
 
 def _axis(dataset: "netCDF4.Dataset", name: str) -> np.ndarray:
-    variable = _variable(dataset, name, [(name,)])
-    units = str(getattr(variable, "units", "degrees"))
-    if not units.startswith("degree"):
-        raise ValueError(f"{name}: expected degrees, got {units!r}")
-    return _values(variable).astype(np.float64)
+    variable = find_variable(dataset, name, [(name,)])
+    units = str(getattr(variable, "units", "degrees")).strip()
+    if not re.fullmatch(_DEGREES[name], units):
+        raise ValueError(f"{name}: units: expected degrees {'north' if name == 'lat' else 'east'}, got {units!r}")
+    return read_values(variable).astype(np.float64)
 
 
 def _field(dataset: "netCDF4.Dataset", name: str) -> np.ndarray:
     """(H, W), unpacked, in the unit of `CHANNEL_UNITS`; a variable without `units` is taken to be in it."""
-    variable = _variable(dataset, name, _GRIDS)
+    variable = find_variable(dataset, name, _GRIDS)
     unit = CHANNEL_UNITS[name]
     units = " ".join(str(getattr(variable, "units", unit)).split())
     if units != unit and units not in _SPELLINGS[unit]:
-        raise ValueError(f"{name}: expected the unit {unit}, got {units!r}")
-    values, (low, high) = _on_grid(variable), _RANGES[unit]
-    outside = (values < low) | (values > high)
-    if outside.any():
-        raise ValueError(f"{name}: expected values from {low:g} to {high:g} {unit}, got {values[outside][0]:g}")
+        raise ValueError(f"{name}: units: expected {unit}, got {units!r}")
+    values, (low, high) = _on_grid(variable), _RANGES[name]
+    inside = (values >= low) & (values <= high)
+    if not inside.all():
+        raise ValueError(f"{name}: expected values from {low:g} to {high:g} {unit}, got {values[~inside][0]:g}")
     return values
 
 
 def _labels(dataset: "netCDF4.Dataset") -> np.ndarray:
-    labels = _on_grid(_variable(dataset, "LABELS", _GRIDS))
+    labels = _on_grid(find_variable(dataset, "LABELS", _GRIDS))
     known = np.isin(labels, range(len(CLASSES)))
     if not known.all():
         raise ValueError(f"LABELS: expected the classes 0 to {len(CLASSES) - 1}, got {labels[~known][0]}")
@@ -225,95 +240,8 @@ def _labels(dataset: "netCDF4.Dataset") -> np.ndarray:
 _GRIDS = [("time", "lat", "lon"), ("lat", "lon")]
 
 
-def _variable(dataset: "netCDF4.Dataset", name: str, dimensions: list[tuple[str, ...]]) -> "netCDF4.Variable[Any]":
-    if name not in dataset.variables:
-        raise ValueError(f"{name}: no such variable, there are {', '.join(dataset.variables)}")
-    variable = dataset.variables[name]
-    if variable.dimensions not in dimensions:
-        raise ValueError(f"{name}: expected the dimensions {dimensions[0]}, got {variable.dimensions}")
-    return variable
-
-
 def _on_grid(variable: "netCDF4.Variable[Any]") -> np.ndarray:
-    values = _values(variable)
+    values = read_values(variable)
     if values.ndim == 3 and len(values) != 1:
         raise ValueError(f"{variable.name}: expected one time, got {len(values)}")
     return values.reshape(values.shape[-2:])
-
-
-def _values(variable: "netCDF4.Variable[Any]") -> np.ndarray:
-    """All values, scaled and offset as the file says; ValueError if some are missing, NaN or infinite.
-
-    Unpacked here: netCDF4 passes over attributes that it does not understand, and their values become data.
-    """
-    import netCDF4
-
-    variable.set_auto_maskandscale(False)
-    stored = np.asarray(variable[...])
-    if stored.dtype.kind not in "iuf":
-        raise ValueError(f"{variable.name}: expected numbers, got {stored.dtype}")
-    attributes = variable.ncattrs()
-    missing = ~np.isfinite(stored)
-    for name in {"_FillValue", "missing_value"}.intersection(attributes):
-        missing |= np.isin(stored, _as_stored(variable, name, stored.dtype))
-    # Bytes have no default: all their values are data.
-    if "_FillValue" not in attributes and stored.dtype.itemsize > 1:
-        missing |= stored == np.array(netCDF4.default_fillvals[stored.dtype.str[1:]], stored.dtype)
-    unsigned = _is_unsigned(variable) and stored.dtype.kind == "i"
-    compared = np.dtype(f"u{stored.dtype.itemsize}") if unsigned else stored.dtype
-    values = stored.astype(compared)
-    for name, size, low, high in (("valid_range", 2, 0, 1), ("valid_min", 1, 0, None), ("valid_max", 1, None, 0)):
-        if name in attributes:
-            bounds = _as_stored(variable, name, stored.dtype, size).astype(compared)
-            missing |= (values < bounds[low]) if low is not None else False
-            missing |= (values > bounds[high]) if high is not None else False
-    if missing.any():
-        raise ValueError(
-            f"{variable.name}: expected no missing values, got {np.count_nonzero(missing)} of {missing.size}"
-        )
-    if not {"scale_factor", "add_offset"}.intersection(attributes):
-        return values
-    scale, offset = _factor(variable, "scale_factor", 1.0), _factor(variable, "add_offset", 0.0)
-    if scale == 0:
-        raise ValueError(f"{variable.name}: scale_factor: expected a number other than 0, got 0")
-    return values * scale + offset
-
-
-def _numbers(variable: "netCDF4.Variable[Any]", name: str, size: int | None = None) -> np.ndarray:
-    """(n,), the attribute `name`, which is to hold `size` numbers."""
-    value = variable.getncattr(name)
-    numbers = np.atleast_1d(value)
-    if numbers.dtype.kind not in "iuf" or (size is not None and numbers.size != size):
-        expected = "numbers" if size is None else "a number" if size == 1 else f"{size} numbers"
-        raise ValueError(f"{variable.name}: {name}: expected {expected}, got {value!r}")
-    return numbers
-
-
-def _as_stored(
-    variable: "netCDF4.Variable[Any]", name: str, dtype: np.dtype[Any], size: int | None = None
-) -> np.ndarray:
-    """The attribute in the type of the stored values: 1e20 as a double means the float32 beside it."""
-    numbers = _numbers(variable, name, size)
-    with np.errstate(over="ignore", invalid="ignore"):
-        cast = numbers.astype(dtype)
-    # _Unsigned may state 255 for the byte -1.
-    same_bits = numbers.dtype.kind in "iu" and numbers.dtype.itemsize == dtype.itemsize
-    if dtype.kind in "iu" and not same_bits and not np.array_equal(cast, numbers):
-        raise ValueError(f"{variable.name}: {name}: expected values of {dtype}, got {variable.getncattr(name)!r}")
-    return cast
-
-
-def _factor(variable: "netCDF4.Variable[Any]", name: str, default: float) -> float:
-    if name not in variable.ncattrs():
-        return default
-    number = float(_numbers(variable, name, 1)[0])
-    if not np.isfinite(number):
-        raise ValueError(f"{variable.name}: {name}: expected a finite number, got {number}")
-    return number
-
-
-def _is_unsigned(variable: "netCDF4.Variable[Any]") -> bool:
-    value = variable.getncattr("_Unsigned") if "_Unsigned" in variable.ncattrs() else "false"
-    if str(value).lower() not in ("true", "false"):
-        raise ValueError(f"{variable.name}: _Unsigned: expected true or false, got {value!r}")
-    return str(value).lower() == "true"

@@ -13,7 +13,7 @@ from .._checks import check_integer
 from .._files import replacing
 from ..groups.icosphere import icosphere
 from .artc import ARTC_MEAN, ARTC_STD, CHANNEL_UNITS, CHANNELS, CLASSES, SPLITS
-from .climatenet import import_netcdf4
+from .netcdf import import_netcdf4
 from .resample import unit_vectors
 
 _CYCLONES, _RIVERS = 6, 4

@@ -11,7 +11,8 @@ from torch.nn.functional import nll_loss
 from cheblienet.data.synthetic import write_synthetic_artc
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_artc.py"
-METRICS = {"loss", "F1", "mIoU", "mIoU_wo_bg", "mAP", "acc_bg", "acc_tc", "acc_ar", "AP_bg", "AP_tc", "AP_ar"}
+METRICS = {"loss", "F1", "mIoU", "mIoU_wo_bg", "mAP", "mAP_bound"}
+METRICS |= {f"{metric}_{name}" for metric in ("acc", "AP") for name in ("bg", "tc", "ar")}
 
 
 @pytest.fixture(scope="module")

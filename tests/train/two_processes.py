@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import ignite.distributed as idist
 import torch
 from torch import nn
 from torch.nn.functional import nll_loss
@@ -12,6 +13,7 @@ from torch.utils.data import TensorDataset
 from cheblienet.graphs import R2GEGraph
 from cheblienet.nn import ChebConv, VertexBatchNorm
 from cheblienet.train import Options, Task, fit, segmentation_metrics
+from cheblienet.train.metrics import AveragePrecisions
 from cheblienet.train.options import processes
 from cheblienet.train.recorder import RECORDERS
 
@@ -38,8 +40,22 @@ def run(out, max_epochs=2, resume=False):
     return fit(task, Options(Path(out), max_epochs, 4, torch.device("cpu"), sync_bn=True, resume=resume))
 
 
+def average_precisions():
+    """(2, 3) of four batches, saturated and tied among them; the second of two processes has one, of another size."""
+    generator = torch.Generator().manual_seed(0)
+    metric = AveragePrecisions(3)
+    for batch in range(4):
+        labels = torch.randint(3, (2 + batch // 3, 500), generator=generator)
+        logits = torch.randn(len(labels), 3, 500, generator=generator) * 10 ** (batch - 1.0)
+        scores = logits.log_softmax(1).bfloat16().float() if batch == 1 else logits.log_softmax(1)
+        if idist.get_world_size() == 1 or (batch == 3) == (idist.get_rank() == 1):
+            metric.update((scores, labels))
+    return metric.compute()
+
+
 if __name__ == "__main__":
     RECORDERS["cpu"] = None  # as if steps could be recorded, which several processes may not try
     with processes(argparse.Namespace(device="cpu", cuda=False)):
         run(sys.argv[1], max_epochs=1)
         run(sys.argv[1], max_epochs=2, resume=True)
+        torch.save(average_precisions(), f"{sys.argv[1]}/average_precisions_{idist.get_rank()}.pt")
