@@ -132,7 +132,7 @@ def _is_converted(source: Path, target: Path, level: int) -> bool:
     except FileNotFoundError:
         return False
     except ValueError as error:
-        warnings.warn(f"converted anew: {error}", stacklevel=3)
+        warnings.warn(f"{error}; the file is converted anew", stacklevel=4)
         return False
 
 
