@@ -5,8 +5,9 @@
 Three parts: building graphs with a cache, training on scikit-learn's digits, converting netCDF files (synthetic ones, written
 by netCDF4). One process imports everything and forks each program, so that a start costs milliseconds instead of seconds;
 SIGKILL reaches the programs alone. Half of the kills come after a random part of the program's whole time, half when a
-temporary file is seen, so that many hit a file while it is written. A program may be killed again after it was resumed. Prints
-a table of counts; a kill that lost anything ends the run with what is left in place.
+temporary file is seen, so that many hit a file while it is written. A program may be killed again after it was resumed.
+Training writes a checkpoint after every step, and draws no pictures, which would take most of its time. Prints a table of
+counts; a kill that lost anything ends the run with what is left in place.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ import torch
 
 from cheblienet.__main__ import main as command
 from cheblienet.data.synthetic import write_synthetic_climatenet
-from cheblienet.train import engine, load_state
+from cheblienet.train import engine, load_state, summary
 from cheblienet.train.classification import grid_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +63,6 @@ class Part:
     kills: int = 0
     writing: int = 0
     right: int = 0
-    resumed_twice: int = field(default=0)
 
 
 def build_graphs(out: Path, _: int) -> None:
@@ -215,7 +215,7 @@ def try_once(part: Part, out: Path, log: Path, draw: random.Random, most: int) -
 
 def prepare(part: Part, out: Path) -> None:
     """Runs the program here, uninterrupted: what it imports is there for all that are forked."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         part.run(out, part.workers[0])
         shutil.rmtree(out)
         begin = time.perf_counter()
@@ -230,6 +230,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     engine._STEPS_BETWEEN_CHECKPOINTS = 1
+    summary.can_draw = lambda: False
     draw, begin = random.Random(arguments.seed), time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="cheblienet-kill-"))
     write_synthetic_climatenet(folder / "netcdf", 3, 2)
