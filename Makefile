@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_FILES := pyproject.toml setup.py $(shell find csrc -type f)
 
-.PHONY: demo test sanitize bench gpu lint format clean
+.PHONY: demo test kill sanitize bench gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest
+
+# 200 kills of programs that write files, each of which is then resumed and compared; takes some minutes.
+kill: $(VENV)/.built
+	$(BIN)/python tests/kill.py
 
 # The CPU kernels under ThreadSanitizer and under AddressSanitizer with UndefinedBehaviorSanitizer, without the framework;
 # then the tests of operators and layers with a module that the latter two watch, in a package of its own. Python and the

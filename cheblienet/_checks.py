@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+# Each is a process of its own with some hundred MB.
+MAX_WORKERS = 256
 
 
 def check_integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
@@ -22,6 +26,14 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """`value` if it is one of `choices`; ValueError otherwise."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def check_folder(name: str, value: Path) -> Path:
+    """`value` if it is a folder or can become one; ValueError where a file is in the way."""
+    existing = next(path for path in (value, *value.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{name}: expected a folder, or a name for a new one, got {value}: {existing} is a file")
     return value
 
 

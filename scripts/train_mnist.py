@@ -14,6 +14,7 @@ from cheblienet.train.classification import (
     equivariance_tests,
     grid_graphs,
 )
+from cheblienet.train.flags import folder, share
 from cheblienet.train.options import add_arguments, add_training_arguments, processes
 from cheblienet.train.summary import exit_status, plain_errors
 
@@ -32,11 +33,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add_image_arguments(parser, "mnist")
     parser.add_argument("--coupled_sym", action="store_true", help="join neighbouring orientations")
     parser.add_argument("--sample_edges", action="store_true", help="train on random edges, test on all")
-    parser.add_argument("--edges_rate", type=float, default=1.0, help="share of the edges")
+    parser.add_argument("--edges_rate", type=share, default=1.0, help="share of the edges")
     parser.add_argument("--sample_vertices", action="store_true", help="train on random vertices, test on all")
-    parser.add_argument("--vertices_rate", type=float, default=1.0, help="share of the vertices")
+    parser.add_argument("--vertices_rate", type=share, default=1.0, help="share of the vertices")
     parser.add_argument("--save_models", action="store_true", help="keep the networks of the last five epochs")
-    parser.add_argument("--path_to_model", help="folder for them; OUT/models by default")
+    parser.add_argument("--path_to_model", type=folder, help="folder for them; OUT/models by default")
     return parser.parse_args(argv)
 
 

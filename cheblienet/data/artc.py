@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._checks import check_integer
+from .._files import read_arrays
 from ..groups.icosphere import icosphere_level
 
 # Variable and unit: TMQ is precipitable water, U and V winds, QREFHT humidity, PS and PSL pressures, T temperatures, PRECT
@@ -127,8 +128,7 @@ def find_states(folder: Path, names: Sequence[str] | None) -> tuple[str, ...]:
 def read_state(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """data (16, V) float32 and classes (V,) int64 of one npz file; ValueError naming it if it does not hold them."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            data, labels = archive["data"], archive["labels"]
+        data, labels = read_arrays(path, "data", "labels")
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged archive can raise almost anything

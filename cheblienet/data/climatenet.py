@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from .._checks import check_integer
-from .._files import replacing
+from .._checks import MAX_WORKERS, check_integer
+from .._files import remove_abandoned, replacing
 from ..groups.icosphere import icosphere
 from .artc import CHANNEL_UNITS, CHANNELS, CLASSES, read_state
 from .netcdf import find_variable, import_netcdf4, open_netcdf, read_values
@@ -72,14 +73,15 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], leve
     Fields are interpolated bilinearly and labels taken from the nearest grid point (see `SphereSampling`) at the vertices
     of the icosphere of `level`, 0 to 10; `workers` processes share the files, each with one field in memory at a time.
     Files that are there already, whole, of this level and newer than their sources, are kept, so that a run that was
-    interrupted or killed is continued by the same call. One run at a time may write to `target`.
+    interrupted or killed is continued by the same call. Damaged ones are converted anew, with a warning that names them.
+    Two runs with one target do their work twice, and no harm.
 
     Files that cannot be converted do not stop the others; at the end a ValueError names each with its variable.
-    FileNotFoundError where there is nothing to convert, PermissionError for a folder that cannot be read,
-    ChildProcessError if one of several processes is killed.
+    FileNotFoundError where there is nothing to convert, PermissionError for a folder that cannot be read, OSError naming a
+    file that cannot be written, as on a full disk, ChildProcessError if one of several processes is killed.
     """
     check_integer("level", level, 0, 10)
-    check_integer("workers", workers, 1)
+    check_integer("workers", workers, 1, MAX_WORKERS)
     import_netcdf4()
     source, target = Path(source), Path(target)
     pairs = [(path, target_path(path, source, target)) for path in _files(source)]
@@ -89,8 +91,7 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str], leve
         )
     for folder in {path.parent for _, path in pairs}:
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*-mesh.npz-*.tmp"):  # of a run that was killed
-            leftover.unlink()
+        remove_abandoned(folder, "*-mesh.npz")
     pending = [pair for pair in pairs if not _is_converted(*pair, level)]
     attempt = functools.partial(_attempt, level=level)
     with contextlib.ExitStack() as stack:
@@ -141,19 +142,25 @@ def _refuse(error: OSError) -> None:
 
 def _is_converted(source: Path, target: Path, level: int) -> bool:
     try:
-        whole = read_state(target)[0].shape[1] == 10 * 4**level + 2
-        return whole and target.stat().st_mtime >= source.stat().st_mtime
-    except (FileNotFoundError, ValueError):
+        if target.stat().st_mtime < source.stat().st_mtime:
+            return False
+        return read_state(target)[0].shape[1] == 10 * 4**level + 2
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        warnings.warn(f"{error}; the file is converted anew", stacklevel=4)
         return False
 
 
 def _attempt(pair: tuple[Path, Path], level: int) -> str | None:
-    """The reason why it failed, if it did: whatever one file raises, the others go on."""
+    """The reason why it failed, if it did: whatever one file raises, the others go on. A full disk would fail them all."""
     try:
         convert_file(*pair, level)
     except ValueError as error:
         return str(error)
     except Exception as error:
+        if isinstance(error, OSError) and error.filename == str(pair[1]):
+            raise
         return f"{pair[0]}: {type(error).__name__}: {error}"
     return None
 

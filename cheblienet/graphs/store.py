@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .._files import replacing
+from .._files import read_arrays, replacing
 from .edges import Edges
 from .graph import Graph
 
@@ -48,6 +48,7 @@ def load_or_build(folder: str | os.PathLike[str], key: str, num_vertices: int, b
     """The edges with this key, from their file in `folder` or else built and written there.
 
     A file that is damaged or holds something else, and a folder that cannot be written, give a warning, never an error.
+    Several processes may do so at once: each builds what it does not find, and the last file stays.
     """
     path = cache_file(folder, key)
     try:
@@ -90,16 +91,13 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
 
 
 def _stored_key(path: Path) -> str:
-    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-        return str(archive["key"])
+    return str(read_arrays(path, "key")[0])
 
 
 def _load(path: Path, key: str, num_vertices: int) -> Edges:
     if (stored := _stored_key(path)) != key:
         raise ValueError(f"it belongs to {stored}, not to {key}")
-    # Reading a member to its end verifies its checksum.
-    with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
-        index, sqdist, weight = (archive[name] for name in Edges._fields)
+    index, sqdist, weight = read_arrays(path, *Edges._fields)
     _check("edge_index", index, np.int64, (2, index.shape[-1]))
     _check("edge_sqdist", sqdist, np.float32, (index.shape[1],))
     _check("edge_weight", weight, np.float32, (index.shape[1],))

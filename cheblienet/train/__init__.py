@@ -1,8 +1,18 @@
 """Training as the programs in `scripts` share it, on pytorch-ignite, and a step for loops of one's own."""
 
 from .capture import TrainingStep
+from .checkpoint import load_state
 from .engine import Report, Task, fit
 from .metrics import classification_metrics, segmentation_metrics
 from .options import Options
 
-__all__ = ["Options", "Report", "Task", "TrainingStep", "classification_metrics", "fit", "segmentation_metrics"]
+__all__ = [
+    "Options",
+    "Report",
+    "Task",
+    "TrainingStep",
+    "classification_metrics",
+    "fit",
+    "load_state",
+    "segmentation_metrics",
+]

@@ -1,5 +1,9 @@
-"""Checkpoints: one file that holds all of a run's state, replaced in one step and read without unpickling code."""
+"""Checkpoints: one file that holds all of a run's state, replaced in one step and read without unpickling code.
 
+The container, a zip archive, keeps a checksum of every tensor. torch.load does not compare them; `load_state` does.
+"""
+
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +11,9 @@ from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.handlers import DiskSaver
 from torch import Tensor
+
+from .._files import replacing
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -28,7 +33,35 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     all processes' generators.
     """
     state = {"format": _FORMAT, **content, "generators": _generator_states()}
-    DiskSaver(path.parent, require_empty=False)(state, path.name)
+    if idist.get_rank() == 0:
+        write_state(path, state)
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes what `torch.save` can, atomically; OSError naming the file where the disk is full."""
+    with replacing(path) as file:
+        torch.save(state, file)
+
+
+def load_state(path: str | os.PathLike[str]) -> Any:
+    """What a run has written with `torch.save`, such as OUT/models/model_3.pt, on the CPU and compared with its checksums.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: naming the file, if it is damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"wrong checksum of {damaged}")
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged archive can raise almost anything
+        raise ValueError(f"{path}: not a usable checkpoint: {error}") from error
 
 
 def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,17 +72,19 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: if the file is damaged, or belongs to a run of another configuration.
     """
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()  # torch.load does not compare checksums
-            if damaged is not None:
-                raise ValueError(f"wrong checksum of {damaged}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_state(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no checkpoint to resume from") from None
-    except Exception as error:  # a damaged archive can raise almost anything
-        raise ValueError(f"{path}: not a usable checkpoint: {error}") from error
-    if not isinstance(state, dict) or state.get("format") != _FORMAT or state.keys() != _CONTENT:
+    if (
+        not isinstance(state, dict)
+        or state.get("format") != _FORMAT
+        or state.keys() != _CONTENT
+        or not isinstance(state["config"], dict)
+    ):
         raise ValueError(f"{path}: not a checkpoint of this program, or of another version")
+    # No such state is saved now; former versions could.
+    if not all_finite(state):
+        raise ValueError(f"{path}: not a usable checkpoint: expected finite numbers, got NaN or infinity")
     stored, config = {**_ADDED, **state["config"]}, {**_ADDED, **config}
     different = sorted(k for k in stored.keys() | config.keys() if stored.get(k) != config.get(k))
     if different:

@@ -14,6 +14,7 @@ from ..data import ImageSet, flip_images, load_images, to_graph_signal, turn_ima
 from ..graphs import GEGraph, Graph, R2GEGraph, RandomSubGraph, SE2GEGraph
 from ..nn import capacity
 from .engine import Report, Task, fit
+from .flags import integer
 from .metrics import classification_metrics
 from .optimizer import adam
 from .options import Options, experiments
@@ -26,8 +27,8 @@ def add_image_arguments(
     parser: argparse.ArgumentParser, dataset: str, res_depth: int = 2, widen_factor: int = 2
 ) -> None:
     """The flags of programs for images: the depth and width of the network, and the data set."""
-    parser.add_argument("--res_depth", type=int, default=res_depth, help="residual blocks per stage")
-    parser.add_argument("--widen_factor", type=int, default=widen_factor)
+    parser.add_argument("--res_depth", type=integer(1), default=res_depth, help="residual blocks per stage")
+    parser.add_argument("--widen_factor", type=integer(1), default=widen_factor)
     parser.add_argument(
         "--dataset",
         choices=(dataset, "digits"),

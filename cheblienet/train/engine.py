@@ -1,5 +1,6 @@
 """One training run: steps, evaluations, records, checkpoints, on one process or many. Built on pytorch-ignite."""
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events, create_supervised_evaluator
-from ignite.handlers import Checkpoint, DiskSaver, ProgressBar
+from ignite.handlers import ProgressBar
 from ignite.metrics import Frequency, Metric
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -18,9 +19,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from .._files import occupying
 from ..nn import convert_sync_batchnorm
 from .capture import TrainingStep
-from .checkpoint import CHECKPOINT, all_finite, load_checkpoint, restore_generators, save_checkpoint
+from .checkpoint import CHECKPOINT, all_finite, load_checkpoint, restore_generators, save_checkpoint, write_state
 from .interrupt import StopRequest
 from .metrics import LossFunction
 from .optimizer import plain_numbers
@@ -33,6 +35,7 @@ Batch = tuple[Tensor, Tensor]
 PrepareBatch = Callable[[Batch, torch.device, bool], Batch]
 
 _STEPS_BETWEEN_CHECKPOINTS = 1000
+_MODELS_KEPT = 5
 _REPORTS_PER_EPOCH = 200
 
 
@@ -87,15 +90,16 @@ def fit(task: Task, options: Options) -> Report:
 
     OUT/checkpoint.pt is replaced every 1000 steps, at the end of every epoch, and on Ctrl-C or SIGTERM, which end the run
     after the present step. A resumed run does the steps that were left; on the CPU, to the last bit. Evaluations draw
-    from a generator of their own, so they are reproducible and leave the training alone.
+    from a generator of their own, so they are reproducible and leave the training alone. A run keeps OUT to itself.
 
     On CUDA a step is recorded as a graph and replayed, unless `options.capture` is false, several processes train together,
     the task has a `before_step` or the network is compiled; the results are the same. Evaluations are not recorded: they are
     the smaller part of an epoch, and a graph of theirs would keep memory from the training.
 
     Raises:
-        FileExistsError: if OUT holds a checkpoint and the run is not to resume.
+        FileExistsError: if OUT holds a checkpoint and the run is not to resume, or another run is writing there.
         FileNotFoundError, ValueError: for a checkpoint that cannot be resumed from.
+        OSError: naming a file that cannot be written, as on a full disk; the last checkpoint stays.
         FloatingPointError: when the loss, or the state to be saved, is no longer finite; the last checkpoint stays.
     """
     with matmul_precision(options.matmul_precision):
@@ -125,16 +129,26 @@ class _Run:
         self.trainer = self._trainer()
 
     def go(self) -> Report:
+        if self.options.resume and not self.options.out.is_dir():
+            raise FileNotFoundError(f"{self.path}: there is no checkpoint to resume from")
+        # The first process writes everything.
+        with occupying(self.options.out) if idist.get_rank() == 0 else contextlib.nullcontext():
+            return self._go()
+
+    def _go(self) -> Report:
         torch.manual_seed(self.options.seed + idist.get_rank())
         iteration = self._restore()
         options, state = self.options, self.trainer.state
-        options.out.mkdir(parents=True, exist_ok=True)
+        if options.models is not None:
+            options.models.mkdir(parents=True, exist_ok=True)
         self.records = Records(options.out, options.log, self.config, iteration)
         self.report.rows = self.records.rows
         try:
             with self.stop:
                 if iteration and iteration % len(self.batches) == 0:
-                    self._evaluate()  # the epoch's evaluation was interrupted, or its figures are to be shown again
+                    # What ends an epoch was interrupted, or its figures are to be shown again.
+                    self._keep_model()
+                    self._evaluate()
                 if iteration < options.max_epochs * len(self.batches) and not self.stop.agreed():
                     self.trainer.run(self.loader, max_epochs=options.max_epochs)
                 if self.stop.agreed() and state.iteration > iteration:
@@ -173,16 +187,9 @@ class _Run:
         if idist.get_rank() == 0:
             bar = ProgressBar(desc="Training", disable=None)
             bar.attach(trainer, metric_names=["loss", "samples/s"], event_name=every)
-        if options.models is not None:
-            keep = Checkpoint(
-                {"model": self.model},
-                DiskSaver(options.models, require_empty=False),
-                n_saved=5,
-                global_step_transform=lambda engine, _: engine.state.epoch,
-            )
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, keep)
         trainer.add_event_handler(Events.ITERATION_COMPLETED(every=_STEPS_BETWEEN_CHECKPOINTS), self._save)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._save)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._keep_model)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._evaluate)
         # Processes agree by exchanging a number, for which a GPU would have to wait: not at every step.
         step = every if idist.get_world_size() > 1 else Events.ITERATION_COMPLETED
@@ -279,8 +286,17 @@ class _Run:
             raise FloatingPointError(
                 f"the state at iteration {self.trainer.state.iteration} is not finite and not saved; {self._last_saved()}"
             )
+        self.records.sync()
         save_checkpoint(self.path, content)
         self.saved = self.trainer.state.iteration
+
+    def _keep_model(self) -> None:
+        """Writes the network at the end of an epoch, as the checkpoint has it already, and removes an older one."""
+        if self.options.models is None or idist.get_rank() > 0:
+            return
+        epoch = self.trainer.state.epoch
+        write_state(self.options.models / f"model_{epoch}.pt", self.model.state_dict())
+        (self.options.models / f"model_{epoch - _MODELS_KEPT}.pt").unlink(missing_ok=True)
 
     def _last_saved(self) -> str:
         return f"{self.path} is of iteration {self.saved}" if self.saved else f"{self.path} was not written"

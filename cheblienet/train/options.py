@@ -11,8 +11,9 @@ from pathlib import Path
 import ignite.distributed as idist
 import torch
 
-from .._checks import check_choice, check_integer
+from .._checks import MAX_WORKERS, check_choice, check_folder, check_integer
 from .checkpoint import CHECKPOINT
+from .flags import folder, integer, positive
 
 # Flags that say where and how long a run goes, not what it computes: a resumed run may change them.
 _NOT_COMPARED = (
@@ -32,6 +33,10 @@ _NOT_COMPARED = (
 )
 
 MATMUL_PRECISIONS = ("highest", "high")
+
+# What torch's generators take.
+_MAX_SEED = 2**63 - 1
+_MAX_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,11 @@ class Options:
         check_choice("matmul_precision", self.matmul_precision, MATMUL_PRECISIONS)
         check_integer("max_epochs", self.max_epochs, 1)
         check_integer("batch_size", self.batch_size, 1)
-        check_integer("workers", self.workers, 0)
-        check_integer("seed", self.seed, 0)
+        check_integer("workers", self.workers, 0, MAX_WORKERS)
+        check_integer("seed", self.seed, 0, _MAX_SEED)
+        check_folder("out", self.out)
+        if self.models is not None:
+            check_folder("models", self.models)
         if self.batch_size % idist.get_world_size():
             raise ValueError(
                 f"batch_size: expected a multiple of the {idist.get_world_size()} processes, got {self.batch_size}"
@@ -86,11 +94,13 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser, name: str, max_epochs: int) -> None:
     """The flags of the original programs that all of them have, and the added ones."""
-    parser.add_argument("--path_to_graph", help="folder of cached graphs; none are kept without it")
+    parser.add_argument("--path_to_graph", type=folder, help="folder of cached graphs; none are kept without it")
     parser.add_argument("--path_to_data", default="data", help="folder of the data (%(default)s)")
-    parser.add_argument("--num_experiments", type=int, default=1, help="runs, with seeds that follow --seed")
-    parser.add_argument("--max_epochs", type=int, default=max_epochs)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument(
+        "--num_experiments", type=integer(1, _MAX_RUNS), default=1, help="runs, with seeds that follow --seed"
+    )
+    parser.add_argument("--max_epochs", type=integer(1), default=max_epochs)
+    parser.add_argument("--lr", type=positive, default=1e-3)
     parser.add_argument("--cuda", action="store_true", help="use a GPU if there is one")
     parser.add_argument("--device", help="such as cpu or cuda:1; overrides --cuda")
     parser.add_argument("--amp", action="store_true", help="bfloat16 by autocast")
@@ -105,13 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, max_epochs: int) -
         help="high: float32 products in TF32, faster on a GPU and less precise (%(default)s)",
     )
     parser.add_argument("--sync_bn", action="store_true", help="batch statistics over all processes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="processes that load data")
-    parser.add_argument("--subset", type=int, metavar="N", help="N samples of each set, for a trial")
+    parser.add_argument("--seed", type=integer(0, _MAX_SEED), default=0)
+    parser.add_argument("--workers", type=integer(0, MAX_WORKERS), default=0, help="processes that load data")
+    parser.add_argument("--subset", type=integer(1), metavar="N", help="N samples of each set, for a trial")
     parser.add_argument("--log", choices=("tensorboard", "wandb", "none"), default="tensorboard")
     parser.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         default=Path("outputs") / name,
         help="folder for checkpoint, metrics and pictures (%(default)s)",
     )
@@ -119,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, max_epochs: int) -
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of programs that train one network, beside those of `add_arguments`."""
-    parser.add_argument("--batch_size", type=int, default=16, help="of all processes together")
+    parser.add_argument("--batch_size", type=integer(1), default=16, help="of all processes together")
     parser.add_argument("--anisotropic", action="store_true")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
 
@@ -133,7 +143,7 @@ def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[O
         args: the parsed flags.
         settings: what else defines a run, such as the graphs' parameters.
     """
-    count = check_integer("num_experiments", args.num_experiments, 1)
+    count = check_integer("num_experiments", args.num_experiments, 1, _MAX_RUNS)
     flags = {key: value for key, value in vars(args).items() if key not in _NOT_COMPARED}
     keep = Path(args.path_to_model or args.out / "models") if getattr(args, "save_models", False) else None
     device = choose_device(args.device, args.cuda)

@@ -3,14 +3,18 @@
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from .._files import replacing
 from ..graphs import S2GEGraph
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _COLORS = ("#dfe6ec", "#d1495b", "#00798c", "#edae49", "#66a182", "#8d6a9f")
 
@@ -40,7 +44,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def draw_confusion(matrices: Mapping[str, Tensor], classes: Sequence[str], path: Path) -> None:
@@ -54,7 +58,7 @@ def draw_confusion(matrices: Mapping[str, Tensor], classes: Sequence[str], path:
         display = ConfusionMatrixDisplay(shares.numpy(), display_labels=classes)
         display.plot(ax=axes, cmap="Blues", values_format=".2f", colorbar=False, text_kw={"fontsize": "small"})
         axes.set_title(name.replace("_", " "))
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    _save(figure, path, bbox_inches="tight")
 
 
 def draw_globe(graph: S2GEGraph, maps: Mapping[str, Tensor], classes: Sequence[str], path: Path) -> None:
@@ -82,4 +86,9 @@ def draw_globe(graph: S2GEGraph, maps: Mapping[str, Tensor], classes: Sequence[s
         axes.grid(alpha=0.3)
     legend = [Patch(color=color, label=name) for color, name in zip(colors, classes, strict=True)]
     figure.legend(handles=legend, loc="outside lower center", ncols=len(classes))
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
+
+
+def _save(figure: "Figure", path: Path, **settings: Any) -> None:
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=150, **settings)

@@ -1,6 +1,7 @@
 """What a run reports: rows of a file, and TensorBoard or Weights & Biases."""
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from .._checks import check_choice
-from .._files import replacing
+from .._files import naming, replacing
 
 
 class Records:
@@ -39,10 +40,10 @@ class Records:
             except ImportError as error:
                 raise ModuleNotFoundError("--log wandb: needs the package wandb: pip install wandb") from error
             self._wandb = wandb.init(project="cheblienet", config=dict(config), dir=out, name=out.name)
-        path = out / "metrics.jsonl"
-        self.rows = [row for row in _read(path) if row["iteration"] <= iteration] if iteration else []
-        write_rows(path, self.rows)
-        self._file = path.open("a", buffering=1)
+        self._path = out / "metrics.jsonl"
+        self.rows = [row for row in _read(self._path) if row["iteration"] <= iteration] if iteration else []
+        write_rows(self._path, self.rows)
+        self._file = self._path.open("a", buffering=1)
 
     def add(self, iteration: int, epoch: int, values: Mapping[str, float]) -> None:
         """Appends a row."""
@@ -50,12 +51,19 @@ class Records:
             return
         row = {"iteration": iteration, "epoch": epoch, **values}
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
+        with naming(self._path):
+            self._file.write(json.dumps(row) + "\n")
         if self._tensorboard is not None:
             for name, value in values.items():
                 self._tensorboard.add_scalar(name, value, iteration)
         if self._wandb is not None:
             self._wandb.log({**values, "epoch": epoch}, step=iteration)
+
+    def sync(self) -> None:
+        """Brings the rows to the disk: a checkpoint that survives a power cut is to find those of its steps."""
+        if self._file is not None:
+            with naming(self._path):
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
         if self._file is not None:
@@ -73,11 +81,19 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file, up to a last line that was cut off while it was written."""
-    rows: list[dict[str, Any]] = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+    """The rows of a file, up to an end that was cut off while it was written; ValueError for damage before the end."""
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    rows = [_row(line) for line in lines]
+    while rows and rows[-1] is None:
+        rows.pop()
+    if None in rows:
+        raise ValueError(f"{path}: line {rows.index(None) + 1} is damaged, got {lines[rows.index(None)]!r}")
+    return [row for row in rows if row is not None]
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("iteration"), int) else None

@@ -47,10 +47,10 @@ def exit_status(reports: Sequence[Report]) -> int:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What is missing, or in the way, is said in a line instead of a traceback; Ctrl-C outside of training ends quietly."""
+    """What is wrong with options, files or numbers is said in a line, without a traceback; Ctrl-C ends quietly."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
