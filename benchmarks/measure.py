@@ -62,7 +62,7 @@ def peak_extra_memory(step: Step, device: str = "cpu") -> float:
     """
     step()
     gc.collect()
-    peak = _peak_on_gpu if device == "cuda" else _peak_of_process
+    peak = _peak_on_gpu if device == "cuda" else peak_of_process
     return statistics.median(peak(step) for _ in range(3))
 
 
@@ -74,7 +74,8 @@ def _peak_on_gpu(step: Step) -> float:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _peak_of_process(step: Step) -> float:
+def peak_of_process(step: Step) -> float:
+    """Bytes that one call on the CPU holds at its peak beyond what the process holds before it."""
     ops.empty_cache()
     with suppress(OSError, AttributeError):  # hands freed pages back, so that the call has to ask for them again
         ctypes.CDLL("libc.so.6").malloc_trim(0)
