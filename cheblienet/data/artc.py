@@ -65,6 +65,9 @@ ARTC_STD = (
 
 SPLITS = ("train", "val", "test")
 
+# A state's average over the globe changes with the season by about a standard deviation; 273 K more or less are over 10.
+_FAR = 10
+
 
 class ArtcDataset(Dataset[tuple[Tensor, Tensor]]):
     """The states in `folder`, of ARTC or of converted ClimateNet files.
@@ -74,7 +77,8 @@ class ArtcDataset(Dataset[tuple[Tensor, Tensor]]):
     `num_vertices` (V, that of the first file; all must agree).
 
     Raises FileNotFoundError, which says what should be where, for missing files, and ValueError naming the file for one
-    that is damaged or holds something else.
+    that is damaged or holds something else, or whose channels lie `_FAR` or more `std` from `mean` on average: such
+    statistics are of other units, or of other data. Only the first file is read ahead; others are when their turn comes.
     """
 
     def __init__(
@@ -90,9 +94,12 @@ class ArtcDataset(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError("mean, std: expected both or neither")
         self._mean = _per_channel("mean", mean, 0.0)
         self._std = _per_channel("std", std, 1.0)
-        if not (self._std > 0).all():
-            raise ValueError(f"std: expected positive numbers, got {self._std.flatten().tolist()}")
-        self.num_vertices = read_state(self.folder / self.names[0])[0].shape[1]
+        if wrong := [name for name, value in zip(CHANNELS, self._std, strict=True) if value <= 0]:
+            raise ValueError(f"std: expected positive numbers, in single precision, got others for {', '.join(wrong)}")
+        first = read_state(self.folder / self.names[0])[0]
+        self.num_vertices = first.shape[1]
+        if mean is not None:
+            self._check_statistics(first)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -106,11 +113,22 @@ class ArtcDataset(Dataset[tuple[Tensor, Tensor]]):
             )
         return (torch.from_numpy(data) - self._mean) / self._std, torch.from_numpy(labels)
 
+    def _check_statistics(self, data: np.ndarray) -> None:
+        distance = ((torch.from_numpy(data).double().mean(1, keepdim=True) - self._mean) / self._std)[:, 0]
+        for name, value in zip(CHANNELS, distance.tolist(), strict=True):
+            if abs(value) >= _FAR:
+                raise ValueError(
+                    f"{self.folder / self.names[0]}: {name}: expected values that `mean` and `std` describe, "
+                    f"got {value:.3g} std from the mean on average"
+                )
+
 
 def find_states(folder: Path, names: Sequence[str] | None) -> tuple[str, ...]:
     """`names`, all in `folder`, or else all its npz files in order; FileNotFoundError if one, or everything, is missing."""
     if isinstance(names, str):
         raise TypeError(f"names: expected a sequence of file names, got the string {names!r}")
+    if names is not None and not names:
+        raise ValueError("names: expected file names, got none")
     present = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
     found = tuple(sorted(n for n in present if n.endswith(".npz") and n[0] != ".") if names is None else names)
     missing = [name for name in found if name not in present]
@@ -134,24 +152,28 @@ def read_state(path: Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # a damaged archive can raise almost anything
         raise ValueError(f"{path}: not a readable npz file with data and labels: {error}") from error
     try:
-        _check_state(data, labels)
+        data = _checked(data, labels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return data.astype(np.float32, copy=False), labels.argmax(0)
+    return data, labels.argmax(0)
 
 
-def _check_state(data: np.ndarray, labels: np.ndarray) -> None:
+def _checked(data: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`data` in float32; ValueError if that, or the labels, are not what a state has."""
     if data.ndim != 2 or len(data) != len(CHANNELS) or data.dtype.kind != "f":
         raise ValueError(f"data: expected floats of shape ({len(CHANNELS)}, V), got {data.dtype} {data.shape}")
     icosphere_level(data.shape[1])
+    with np.errstate(over="ignore"):
+        data = data.astype(np.float32, copy=False)
     for name, values in zip(CHANNELS, data, strict=True):
         if not np.isfinite(values).all():
-            raise ValueError(f"data: expected finite numbers, got {name} with NaN or infinity")
+            raise ValueError(f"data: expected finite numbers in single precision, got {name} with NaN or infinity")
     if labels.shape != (len(CLASSES), data.shape[1]) or labels.dtype.kind not in "biuf":
         expected = (len(CLASSES), data.shape[1])
         raise ValueError(f"labels: expected numbers or booleans of shape {expected}, got {labels.dtype} {labels.shape}")
     if not (((labels == 0) | (labels == 1)).all() and ((labels == 1).sum(0) == 1).all()):
         raise ValueError("labels: expected exactly one class at each vertex, one-hot")
+    return data
 
 
 def artc_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -169,15 +191,21 @@ def artc_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     return splits
 
 
-def artc_parts(folder: str | os.PathLike[str]) -> list[tuple[Path, list[str] | None]]:
-    """Folders, and names of files in them or None for all, of ARTC's training and test states.
+def artc_parts(folder: str | os.PathLike[str]) -> list[tuple[Path, list[str]]]:
+    """Folders, and names of files in them, of ARTC's training and test states.
 
-    Either the folders data_train and data_test in `folder`, or all states in `folder` itself, beside the published lists.
-    FileNotFoundError, which says what to put where, for something else.
+    Either those of the folders data_train and data_test in `folder`, as many as there are, or those of the published lists
+    with all states in `folder` itself. FileNotFoundError, which says what to put where, for something else; ValueError if
+    a state is in both.
     """
     folder = Path(folder)
     if (folder / "data_train").is_dir():
-        return [(folder / "data_train", None), (folder / "data_test", None)]
+        parts = [
+            (folder / f"data_{part}", list(find_states(folder / f"data_{part}", None))) for part in ("train", "test")
+        ]
+        if shared := set(parts[0][1]).intersection(parts[1][1]):
+            raise ValueError(f"{folder}: expected each state once, got {min(shared)} in data_train and in data_test")
+        return parts
     if not (folder / "train_split.txt").exists():
         raise FileNotFoundError(
             f"{folder}: ARTC's states are not here. Put its files data-*-mesh.npz in {folder}/data_train and "
@@ -188,7 +216,7 @@ def artc_parts(folder: str | os.PathLike[str]) -> list[tuple[Path, list[str] | N
     return [(folder, splits[part]) for part in ("train", "test")]
 
 
-def climatenet_parts(folder: str | os.PathLike[str], seed: int) -> list[tuple[Path, list[str] | None]]:
+def climatenet_parts(folder: str | os.PathLike[str], seed: int) -> list[tuple[Path, list[str]]]:
     """Folders, and names of files in them, of ClimateNet's converted states for training and for tests.
 
     The folders train and test in `folder`, as published; without them, the states in `folder` with 80 and 20 % of the

@@ -25,7 +25,10 @@ _WHAT_TO_PUT = {
     "in {0}/cifar-10-batches-py",
     "stl10": "stl10_binary.tar.gz from https://cs.stanford.edu/~acoates/stl10, unpacked, in {0}/stl10_binary",
 }
+_SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "stl10": (3, 96, 96)}
+_CLASSES = 10
 _DIGITS_TEST_SIZE = 450
+_SMALLEST_DIGITS = 3
 
 
 class ImageSet(NamedTuple):
@@ -37,7 +40,9 @@ class ImageSet(NamedTuple):
     std: tuple[float, ...]
 
     def subset(self, count: int | None, seed: int) -> "ImageSet":
-        """`count` images drawn without replacement, the same for the same seed; all of them for None or too many."""
+        """`count` images, at least 1, drawn without replacement, the same for a seed; all of them for None or too many."""
+        if count is not None:
+            check_integer("subset: count", count, 1)
         if count is None or count >= len(self.images):
             return self
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count]
@@ -59,14 +64,16 @@ def load_images(name: str, folder: str | Path, train: bool, side: int, channels:
         seed: of the digits' split.
 
     Raises:
-        ValueError: for another name, or images of another number of channels.
-        FileNotFoundError: if the files are neither there nor can be downloaded; says what to put where.
+        ValueError: for another name, images of another number of channels, or files whose images and labels do not fit.
+        FileNotFoundError: if the files are neither there, whole, nor can be downloaded; says what to put where.
     """
     check_choice("load_images: name", name, NAMES)
     check_integer("load_images: side", side, 1)
+    check_integer("load_images: channels", channels, 1)
     if name == "digits":
         return _digit_set(train, side, channels, seed)
     images, labels = _from_torchvision(name, Path(folder), train)
+    _check_labelled(f"{name} in {folder}", images, labels, _SHAPES[name])
     if images.shape[1] != channels:
         raise ValueError(f"load_images: channels: expected {images.shape[1]} for {name}, got {channels}")
     if images.shape[2] != side:
@@ -77,8 +84,9 @@ def load_images(name: str, folder: str | Path, train: bool, side: int, channels:
 def load_digits(side: int) -> tuple[Tensor, Tensor]:
     """scikit-learn's 1797 handwritten digits, (N, 1, side, side) float32 in [0, 1], and their labels (N,).
 
-    The 8 x 8 pixels are enlarged to three quarters of `side`, with a margin, so that a turned digit stays whole.
+    The 8 x 8 pixels are enlarged to three quarters of `side`, 3 or more, with a margin, so that a turned digit stays whole.
     """
+    check_integer("load_digits: side", side, _SMALLEST_DIGITS)
     from sklearn.datasets import load_digits as bundled
 
     digits = bundled()
@@ -101,7 +109,7 @@ def turn_images(images: Tensor, right_angles: bool, seed: int) -> Tensor:
     """Each image turned by an angle of its own, the same for the same seed.
 
     Args:
-        images: (N, C, H, W).
+        images: (N, C, H, W), square for right angles.
         right_angles: whether to draw from 0, 90, 180 and 270 degrees, which permute pixels, instead of from all angles,
             where each pixel takes the nearest one and what comes from outside is black.
         seed: of the angles.
@@ -110,6 +118,8 @@ def turn_images(images: Tensor, right_angles: bool, seed: int) -> Tensor:
 
     check_tensor("turn_images: images", images, "(N, C, H, W)", 4)
     generator = torch.Generator().manual_seed(seed)
+    if right_angles and images.shape[-2] != images.shape[-1]:
+        raise ValueError(f"turn_images: images: expected squares, got shape {tuple(images.shape)}")
     if right_angles:
         quarters = torch.randint(4, (len(images),), generator=generator)
         return torch.stack([image.rot90(int(k), (-2, -1)) for image, k in zip(images, quarters, strict=True)])
@@ -138,6 +148,18 @@ def _to_bytes(images: Tensor) -> Tensor:
     return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
+def _check_labelled(what: str, images: Tensor, labels: Tensor, shape: tuple[int, ...]) -> None:
+    """torchvision compares checksums of what it downloads and unpacks, but not of MNIST's files once they are unpacked."""
+    if images.shape[1:] != shape or images.dtype != torch.uint8:
+        raise ValueError(
+            f"{what}: expected images (N, {', '.join(map(str, shape))}) of bytes, got {tuple(images.shape)}"
+        )
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"{what}: expected a label for each of {len(images)} images, got {tuple(labels.shape)}")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < _CLASSES:
+        raise ValueError(f"{what}: expected labels from 0 to 9, got {int(labels.min())} to {int(labels.max())}")
+
+
 def _from_torchvision(name: str, folder: Path, train: bool) -> tuple[Tensor, Tensor]:
     from torchvision.datasets import CIFAR10, MNIST, STL10
 
@@ -150,7 +172,7 @@ def _from_torchvision(name: str, folder: Path, train: bool) -> tuple[Tensor, Ten
             return torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(cifar.targets)
         stl = STL10(folder, split="test" if train else "train", download=True)
         return torch.from_numpy(stl.data), torch.from_numpy(stl.labels).long()
-    except (OSError, RuntimeError, ValueError, AssertionError) as error:
+    except Exception as error:  # a damaged archive can raise almost anything
         reason = " ".join(str(error).split())
         raise FileNotFoundError(
             f"{name}: not usable in {folder}, and not downloaded: {reason}. Put {_WHAT_TO_PUT[name].format(folder)}"

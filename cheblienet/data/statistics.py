@@ -23,7 +23,8 @@ class Statistics(NamedTuple):
 def statistics(folder: str | os.PathLike[str], names: Sequence[str] | None = None) -> Statistics:
     """Over all vertices, each with the same weight, of the files `names` in `folder` (all by default), in float64.
 
-    Normalisation belongs to the training files: give their names. Errors as for `ArtcDataset`.
+    Normalisation belongs to the training files: give their names. Errors as for `ArtcDataset`, and ValueError for a channel
+    that is the same everywhere, whose deviation nothing can be divided by.
     """
     count, mean, squares = 0, np.zeros(len(CHANNELS)), np.zeros(len(CHANNELS))
     for name in tqdm(find_states(Path(folder), names), desc="statistics", unit="file", disable=None):
@@ -33,6 +34,8 @@ def statistics(folder: str | os.PathLike[str], names: Sequence[str] | None = Non
         squares += data.var(1) * data.shape[1] + shift**2 * count * data.shape[1] / total
         mean += shift * data.shape[1] / total
         count = total
+    if constant := [name for name, value in zip(CHANNELS, squares, strict=True) if value == 0]:
+        raise ValueError(f"{folder}: expected values that differ, got one value everywhere of {', '.join(constant)}")
     return Statistics(tuple(mean.tolist()), tuple(np.sqrt(squares / count).tolist()))
 
 
@@ -48,9 +51,12 @@ def load_statistics(path: str | os.PathLike[str]) -> Statistics:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         if tuple(content["channels"]) != CHANNELS:
             raise ValueError(f"expected the channels {CHANNELS}, got {content['channels']}")
-        values = Statistics(*(tuple(map(float, content[name])) for name in Statistics._fields))
-        if not all(len(column) == len(CHANNELS) and np.isfinite(column).all() for column in values):
-            raise ValueError(f"expected {len(CHANNELS)} finite numbers in mean and in std")
+        columns = [content[name] for name in Statistics._fields]
+        if not all(isinstance(column, list) and len(column) == len(CHANNELS) for column in columns):
+            raise ValueError(f"expected lists of {len(CHANNELS)} numbers, mean and std")
+        values = Statistics(*(tuple(map(float, column)) for column in columns))
+        if not (np.isfinite(values).all() and min(values.std) > 0):
+            raise ValueError("expected finite numbers, in std positive ones")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a file of channel statistics: {error}") from error
     return values

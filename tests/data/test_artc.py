@@ -1,4 +1,6 @@
 import json
+import os
+import zipfile
 from itertools import chain, combinations
 
 import numpy as np
@@ -81,7 +83,29 @@ def test_statistics_do_not_cancel(tmp_path):
     assert values == Statistics((1e5 + 0.0625,) * 16, (0.0625,) * 16)
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", json.dumps({"channels": CHANNELS, "mean": [0], "std": [1]})])
+ZEROS, ONES = [0.0] * 16, [1.0] * 16
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[1]",
+        *(
+            json.dumps({"channels": channels, "mean": mean, "std": std})
+            for channels, mean, std in (
+                (CHANNELS, [0], [1]),
+                (CHANNELS[::-1], ZEROS, ONES),
+                (CHANNELS, ZEROS, ZEROS),
+                (CHANNELS, ZEROS, [-1.0, *ONES[1:]]),
+                (CHANNELS, [float("nan"), *ZEROS[1:]], ONES),
+                (CHANNELS, "0123456789012345", ONES),
+                (CHANNELS, [None, *ZEROS[1:]], ONES),
+            )
+        ),
+    ],
+)
 def test_damaged_statistics_name_the_file(tmp_path, content):
     (tmp_path / "statistics.json").write_text(content)
     with pytest.raises(ValueError, match=r"statistics\.json: not a file of channel statistics"):
@@ -122,7 +146,18 @@ def test_parts_of_artc(states, tmp_path):
     ):
         artc_parts(tmp_path)
     (tmp_path / "data_train").mkdir()
-    assert artc_parts(tmp_path) == [(tmp_path / "data_train", None), (tmp_path / "data_test", None)]
+    write(tmp_path / "data_train", "data-2106-01-01-00-1-mesh.npz")
+    with pytest.raises(FileNotFoundError, match="data_test: expected states on the icosphere here"):
+        artc_parts(tmp_path)  # half of a download
+    (tmp_path / "data_test").mkdir()
+    write(tmp_path / "data_test", "data-2106-01-01-01-1-mesh.npz")
+    assert artc_parts(tmp_path) == [
+        (tmp_path / "data_train", ["data-2106-01-01-00-1-mesh.npz"]),
+        (tmp_path / "data_test", ["data-2106-01-01-01-1-mesh.npz"]),
+    ]
+    write(tmp_path / "data_test", "data-2106-01-01-00-1-mesh.npz")
+    with pytest.raises(ValueError, match=r"data-2106-01-01-00-1-mesh\.npz in data_train and in data_test"):
+        artc_parts(tmp_path)
 
 
 def test_parts_of_climatenet(tmp_path):
@@ -178,6 +213,8 @@ def test_missing_files_say_what_belongs_where(states, tmp_path):
         ArtcDataset(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"absent\.npz and 1 more is not there"):
         ArtcDataset(states[0], [states[1][0], "absent.npz", "lost.npz"])
+    with pytest.raises(ValueError, match="names: expected file names, got none"):
+        ArtcDataset(states[0], [])
     with pytest.raises(TypeError, match="names: expected a sequence"):
         ArtcDataset(states[0], states[1][0])
 
@@ -187,7 +224,8 @@ def test_normalisation_is_checked(states):
         (ARTC_MEAN, None, "mean, std: expected both"),
         (ARTC_MEAN[:3], ARTC_STD, "mean: expected 16 finite numbers"),
         (ARTC_MEAN, (float("nan"),) * 16, "std: expected 16 finite numbers"),
-        (ARTC_MEAN, (0.0, *ARTC_STD[1:]), "std: expected positive"),
+        (ARTC_MEAN, (0.0, *ARTC_STD[1:]), "std: expected positive numbers, .* got others for TMQ"),
+        (ARTC_MEAN, (*ARTC_STD[:15], 1e-60), "std: expected positive numbers, .* got others for ZBOT"),
     ):
         with pytest.raises(ValueError, match=message):
             ArtcDataset(states[0], None, mean, std)
@@ -199,7 +237,16 @@ def test_normalisation_is_checked(states):
         ({"data": np.ones((15, 42))}, r"data: expected floats of shape \(16, V\), got float64 \(15, 42\)"),
         ({"data": np.ones((16, 42), dtype=int)}, "data: expected floats"),
         ({"data": np.ones((16, 41))}, "vertices of an icosphere, such as 12 or 42, got 41"),
-        ({"data": np.full((16, 42), np.nan)}, "expected finite numbers, got TMQ"),
+        ({"data": np.full((16, 42), np.nan)}, "expected finite numbers in single precision, got TMQ"),
+        ({"data": np.full((16, 42), 1e300)}, "expected finite numbers in single precision, got TMQ"),
+        ({"data": np.ones((16, 42), dtype=complex)}, "data: expected floats"),
+        ({"data": np.ones((16, 0)), "labels": np.ones((3, 0))}, "expected an integer at least 1, got 0"),
+        ({"data": np.float64(1)}, r"data: expected floats of shape \(16, V\), got float64 \(\)"),
+        ({"labels": np.full((3, 42), -1)}, "exactly one class"),
+        ({"labels": np.full((3, 42), np.nan)}, "exactly one class"),
+        ({"labels": np.ones((3, 41))}, r"labels: expected numbers or booleans of shape \(3, 42\)"),
+        ({"labels": np.ones(42, dtype=int) * 3}, r"labels: expected numbers or booleans of shape \(3, 42\)"),
+        ({"labels": np.full((3, 42), "1")}, "labels: expected numbers or booleans"),
         ({"data": np.array([[{}]])}, "not a readable npz file"),
         ({"labels": np.ones((3, 42))}, "exactly one class"),
         ({"labels": np.full((3, 42), 1 / 3)}, "exactly one class"),
@@ -222,6 +269,78 @@ def test_damaged_files_are_named(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"mesh\.npz: not a readable npz file with data and labels"):
             ArtcDataset(tmp_path)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [">f4", "<f8", "f2"])
+def test_other_ways_to_store_the_same(tmp_path, kind, order):
+    values = np.random.default_rng(0).integers(-100, 100, (16, 42)).astype("f4")
+    labels = np.asarray(np.eye(3)[:, np.arange(42) % 3], order=order)
+    write(tmp_path, data=np.asarray(values, dtype=kind, order=order), labels=labels)
+    x, y = ArtcDataset(tmp_path)[0]
+    assert torch.equal(x, torch.from_numpy(values))
+    assert torch.equal(y, torch.arange(42) % 3)
+
+
+def test_nothing_leads_outside_the_folder(tmp_path):
+    """Names of files are names within the folder; members of archives are read where they are, never unpacked."""
+    folder = tmp_path / "states"
+    folder.mkdir()
+    write(tmp_path, "outside-mesh.npz")
+    write(folder)
+    for name in ("../outside-mesh.npz", str(tmp_path / "outside-mesh.npz"), "data-2106-01-01-00-1-mesh.npz/"):
+        with pytest.raises(FileNotFoundError, match="expected the states named"):
+            ArtcDataset(folder, [name])
+    path = folder / "data-2106-01-01-00-1-mesh.npz"
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../evil.npy", b"")
+        archive.writestr("/evil.npy", b"")
+    before = sorted(tmp_path.rglob("*"))
+    assert len(ArtcDataset(folder)) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_not_a_file_is_named(tmp_path):
+    (tmp_path / "data-folder-mesh.npz").mkdir()
+    with pytest.raises(ValueError, match=r"data-folder-mesh\.npz: not a readable npz file"):
+        ArtcDataset(tmp_path)
+    (tmp_path / "data-folder-mesh.npz").rmdir()
+    (tmp_path / "data-link-mesh.npz").symlink_to(tmp_path / "absent")
+    with pytest.raises(FileNotFoundError, match=r"data-link-mesh\.npz"):
+        ArtcDataset(tmp_path)
+    (tmp_path / "data-link-mesh.npz").unlink()
+    np.save(tmp_path / "data-array-mesh.npy", np.ones(3))
+    (tmp_path / "data-array-mesh.npy").rename(tmp_path / "data-array-mesh.npz")
+    with pytest.raises(ValueError, match=r"data-array-mesh\.npz: not a readable npz file"):
+        ArtcDataset(tmp_path)
+
+
+def test_a_file_that_shrinks_or_vanishes_is_named_when_its_turn_comes(tmp_path):
+    write(tmp_path, "a-mesh.npz")
+    write(tmp_path, "b-mesh.npz")
+    dataset = ArtcDataset(tmp_path)
+    os.truncate(tmp_path / "b-mesh.npz", 3000)
+    with pytest.raises(ValueError, match=r"b-mesh\.npz: not a readable npz file"):
+        dataset[1]
+    (tmp_path / "b-mesh.npz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"b-mesh\.npz"):
+        dataset[1]
+
+
+def test_statistics_of_other_data_are_refused(states):
+    folder, names = states
+    kelvin = CHANNELS.index("TS")
+    mean = [*ARTC_MEAN[:kelvin], ARTC_MEAN[kelvin] - 273.15, *ARTC_MEAN[kelvin + 1 :]]
+    with pytest.raises(ValueError, match=rf"{names[0]}: TS: expected values that `mean` and `std` describe, got 1[34]"):
+        ArtcDataset(folder, None, mean, ARTC_STD)
+
+
+def test_statistics_of_a_channel_without_differences_are_refused(tmp_path):
+    write(tmp_path)
+    with pytest.raises(
+        ValueError, match=rf"{tmp_path}: expected values that differ, got one value everywhere of TMQ, U850"
+    ):
+        statistics(tmp_path)
 
 
 def test_levels_are_not_mixed(tmp_path):

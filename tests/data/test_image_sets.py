@@ -1,6 +1,8 @@
 """Image sets: the bundled digits, files of MNIST's format, turning and flipping, and errors that say what is missing."""
 
 import gzip
+import pickle
+import tarfile
 import urllib.error
 
 import numpy as np
@@ -60,9 +62,83 @@ def test_mnist_from_its_files(tmp_path, no_network):
     assert load_images("mnist", tmp_path, True, 14, 1).images.shape == (5, 1, 14, 14)
     with pytest.raises(ValueError, match="channels: expected 1 for mnist, got 3"):
         load_images("mnist", tmp_path, True, 28, 3)
-    (raw / "train-images-idx3-ubyte").write_bytes(gzip.compress(b"damaged"))
-    with pytest.raises(FileNotFoundError, match=f"mnist: not usable in {tmp_path}"):
+
+
+BLACK, FIVE = np.zeros((5, 28, 28), dtype=np.uint8), np.arange(5, dtype=np.uint8)
+
+
+def mnist(folder, images=BLACK, labels=FIVE):
+    """Synthetic files of MNIST's format; those of the training set and of the tests hold the same."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        write_idx(raw / f"{part}-images-idx3-ubyte", images)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", labels)
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        ({"labels": FIVE[:4]}, r"expected a label for each of 5 images, got \(4,\)"),
+        ({"labels": FIVE + np.uint8(6)}, "expected labels from 0 to 9, got 6 to 10"),
+        (
+            {"images": np.zeros((5, 28, 27), dtype=np.uint8)},
+            r"expected images \(N, 1, 28, 28\) of bytes, got \(5, 1, 28, 27",
+        ),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_are_refused(tmp_path, no_network, contents, message):
+    mnist(tmp_path, **contents)
+    with pytest.raises(ValueError, match=f"mnist in {tmp_path}: {message}"):
         load_images("mnist", tmp_path, True, 28, 1)
+
+
+@pytest.mark.parametrize(
+    "damaged", [gzip.compress(b"damaged"), b"", b"\0\0", b"\0\0\x08\3\0\0", bytes([0, 0, 7, 3] + 12 * [1])]
+)
+def test_damaged_files_are_named(tmp_path, no_network, damaged):
+    raw = mnist(tmp_path)
+    whole = (raw / "train-images-idx3-ubyte").read_bytes()
+    for contents in (damaged, whole[:-100], whole + b"more"):
+        (raw / "train-images-idx3-ubyte").write_bytes(contents)
+        with pytest.raises(FileNotFoundError, match=f"mnist: not usable in {tmp_path}"):
+            load_images("mnist", tmp_path, True, 28, 1)
+
+
+@pytest.mark.parametrize(("name", "file"), [("cifar10", "cifar-10-python.tar.gz"), ("stl10", "stl10_binary.tar.gz")])
+def test_an_archive_with_another_checksum_is_not_unpacked(tmp_path, no_network, name, file):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with tarfile.open(folder / file, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../outside"))
+        archive.addfile(tarfile.TarInfo("inside"))
+    with pytest.raises(FileNotFoundError, match=f"{name}: not usable in {folder}"):
+        load_images(name, folder, True, 32, 3)
+    assert {path.name for path in tmp_path.rglob("*")} <= {"data", file}
+
+
+def test_unpacked_files_with_other_checksums_are_refused(tmp_path, no_network):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for batch in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+        (folder / batch).write_bytes(pickle.dumps({"data": np.zeros((1, 3072), dtype=np.uint8), "labels": [0]}))
+    with pytest.raises(FileNotFoundError, match="cifar10: not usable in"):
+        load_images("cifar10", tmp_path, True, 32, 3)
+
+
+def test_arguments_that_mean_nothing_are_refused():
+    digits = load_images("digits", "unused", False, 8, 1)
+    for count in (0, -1):
+        with pytest.raises(ValueError, match="subset: count: expected an integer at least 1"):
+            digits.subset(count, 0)
+    with pytest.raises(ValueError, match="load_digits: side: expected an integer at least 3, got 2"):
+        load_images("digits", "unused", True, 2, 1)
+    with pytest.raises(ValueError, match="load_images: channels: expected an integer at least 1, got 0"):
+        load_images("digits", "unused", True, 8, 0)
+    with pytest.raises(ValueError, match=r"turn_images: images: expected squares, got shape \(2, 1, 3, 4\)"):
+        turn_images(torch.zeros(2, 1, 3, 4), True, 0)
+    assert load_digits(3)[0].shape == (1797, 1, 3, 3)
 
 
 @pytest.mark.parametrize(
