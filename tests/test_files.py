@@ -182,11 +182,11 @@ def test_a_file_system_without_locks_warns(tmp_path, monkeypatch):
 
 def test_a_shape_that_lost_elements_is_noticed(tmp_path):
     path = tmp_path / "file.npz"
-    np.savez(path, a=np.arange(72.0))
+    np.savez(path, a=np.arange(7200.0))
     data = path.read_bytes()
-    assert data.count(b"(72,)") == 1
-    path.write_bytes(data.replace(b"(72,)", b"(32,)"))  # one bit
-    with pytest.raises((ValueError, OSError)):
+    assert data.count(b"(7200,)") == 1
+    path.write_bytes(data.replace(b"(7200,)", b"(3200,)"))  # one bit
+    with pytest.raises(ValueError, match=r"a: more bytes than an array of float64 \(3200,\) has"):
         read_arrays(path, "a")
     path.write_bytes(data)
-    assert np.array_equal(read_arrays(path, "a")[0], np.arange(72.0))
+    assert np.array_equal(read_arrays(path, "a")[0], np.arange(7200.0))

@@ -54,8 +54,12 @@ def load_state(path: str | os.PathLike[str]) -> Any:
         with open(path, "rb") as file:
             with zipfile.ZipFile(file) as archive:
                 damaged = archive.testzip()
+                # torch would take a member that is marked as a folder for an empty one, and its memory as it finds it.
+                marked = [member.filename for member in archive.infolist() if member.external_attr]
             if damaged is not None:
                 raise ValueError(f"wrong checksum of {damaged}")
+            if marked:
+                raise ValueError(f"wrong attributes of {marked[0]}")
             file.seek(0)
             return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:

@@ -67,7 +67,8 @@ class Records:
 
     def close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with naming(self._path):  # what is left to write
+                self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
         if self._wandb is not None:
