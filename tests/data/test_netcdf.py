@@ -128,7 +128,7 @@ def test_what_means_the_same_is_read_as_the_same(tmp_path, make, tolerance):
 
 
 def with_fill(at, fill):
-    values = T200.copy()
+    values = T200.astype("f8")
     values[at] = fill
     return values
 
