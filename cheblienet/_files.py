@@ -77,7 +77,9 @@ def occupying(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise FileExistsError(f"{folder}: another process is writing there; wait for it, or choose another") from None
+            raise FileExistsError(
+                f"{folder}: another process is writing there; wait for it, or choose another"
+            ) from None
         except OSError as error:
             warnings.warn(f"{folder}: cannot be locked, nothing else may write there: {error}", stacklevel=4)
         yield

@@ -162,10 +162,14 @@ def draw_response(network: nn.Module, image: Tensor, path: Path) -> None:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=integer(1), default=16)
-    parser.add_argument("--seed", type=integer(0), default=0, help="of the split, the parameters, the batches and the angles")
+    parser.add_argument(
+        "--seed", type=integer(0), default=0, help="of the split, the parameters, the batches and the angles"
+    )
     parser.add_argument("--seeds", type=integer(1), default=1, metavar="N", help="runs, with seeds that follow --seed")
     parser.add_argument("--modes", nargs="+", choices=MODES, default=["float32"], help="ways to compute")
-    parser.add_argument("--out", type=folder, default=Path("outputs/demo"), help="folder for the table and the pictures")
+    parser.add_argument(
+        "--out", type=folder, default=Path("outputs/demo"), help="folder for the table and the pictures"
+    )
     return parser.parse_args(argv)
 
 

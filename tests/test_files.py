@@ -40,7 +40,11 @@ WRITERS = {
 def test_full_disk_names_the_file_and_leaves_the_former_one(tmp_path, write, size):
     path = tmp_path / "file"
     path.write_bytes(b"good")
-    with small_disk(size), pytest.raises(OSError, match=rf"File too large: '{path}'") as caught, replacing(path) as file:
+    with (
+        small_disk(size),
+        pytest.raises(OSError, match=rf"File too large: '{path}'") as caught,
+        replacing(path) as file,
+    ):
         write(file)
     assert caught.value.errno == errno.EFBIG
     assert path.read_bytes() == b"good"

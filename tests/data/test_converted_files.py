@@ -81,7 +81,16 @@ def test_a_full_disk_is_named_and_the_conversion_goes_on_later(converted):
 
 def test_two_conversions_at_once_do_no_harm(tmp_path):
     write_synthetic_climatenet(tmp_path / "in", 4, 2)
-    command = [sys.executable, "-m", "cheblienet", "climatenet", "convert", tmp_path / "in", tmp_path / "out", "--level"]
+    command = [
+        sys.executable,
+        "-m",
+        "cheblienet",
+        "climatenet",
+        "convert",
+        tmp_path / "in",
+        tmp_path / "out",
+        "--level",
+    ]
     programs = [subprocess.Popen([*command, "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     for program in programs:
         said = program.communicate(timeout=120)

@@ -249,9 +249,7 @@ print(differences)
 
 def test_two_processes_that_build_the_same_graph_get_it_right(tmp_path):
     command = [sys.executable, "-W", "error", "-c", WRITER, tmp_path, "60"]
-    writers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for writer in writers:
         assert writer.stdout.readline() == "there\n"
     for writer in writers:  # at once, and not when the other is still starting

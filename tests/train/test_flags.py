@@ -21,7 +21,12 @@ ODD = {
     "--subset": ["0", "-5"],
     "--num_experiments": ["0", "-2", "10001"],
 }
-MORE = {"--res_depth": ["0"], "--widen_factor": ["-1"], "--edges_rate": ["0", "nan", "1.1"], "--vertices_rate": ["-0.5"]}
+MORE = {
+    "--res_depth": ["0"],
+    "--widen_factor": ["-1"],
+    "--edges_rate": ["0", "nan", "1.1"],
+    "--vertices_rate": ["-0.5"],
+}
 
 
 def load(name):

@@ -177,7 +177,7 @@ def test_a_full_disk_names_the_file_and_the_last_good_one_stays(tmp_path, file):
 
             @contextmanager
             def limited(path):
-                with (save if path.name == "model_2.pt" else small_disk(-1)), writing(path) as opened:
+                with save if path.name == "model_2.pt" else small_disk(-1), writing(path) as opened:
                     yield opened
 
             patch.setattr(checkpoint, "replacing", limited)
