@@ -241,7 +241,7 @@ def main() -> None:
     }
     for name, part in parts.items():
         prepare(part, folder / name)
-    for number, (name, part) in enumerate(parts.items()):
+    for number, part in enumerate(parts.values()):
         left = arguments.kills * (number + 1) // len(parts) - arguments.kills * number // len(parts)
         while left:
             left -= try_once(part, folder / "try", folder / "log", draw, left)

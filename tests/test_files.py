@@ -58,11 +58,10 @@ def test_errors_of_the_disk_name_the_file(tmp_path, monkeypatch, call, number):
         raise OSError(number, os.strerror(number))
 
     path = tmp_path / "file"
-    with pytest.raises(OSError, match=rf"{os.strerror(number)}: '{path}'"), replacing(path) as file:
-        if call == "write":
-            fail()
-        file.write(b"new")
+    if call == "fsync":
         monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match=rf"{os.strerror(number)}: '{path}'"), replacing(path) as file:
+        file.write(b"new") if call == "fsync" else fail()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -94,7 +93,7 @@ def test_other_errors_stay_as_they_are(tmp_path):
     with pytest.raises(ValueError, match=r"^wrong$"), replacing(tmp_path / "file"):
         raise ValueError("wrong")
     with pytest.raises(FileNotFoundError, match="elsewhere"), replacing(tmp_path / "file"):
-        open(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").read_bytes()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,9 +173,9 @@ def test_a_file_system_without_locks_warns(tmp_path, monkeypatch):
 
     monkeypatch.setattr(_files.fcntl, "flock", fail)
     (tmp_path / ".file-0.tmp").write_bytes(b"perhaps another's")
-    with pytest.warns(UserWarning, match=rf"{tmp_path}: cannot be locked"), occupying(tmp_path):
-        with replacing(tmp_path / "file") as file:
-            file.write(b"new")
+    warned = pytest.warns(UserWarning, match=rf"{tmp_path}: cannot be locked")
+    with warned, occupying(tmp_path), replacing(tmp_path / "file") as file:
+        file.write(b"new")
     assert {path.name for path in tmp_path.iterdir()} == {"file", ".file-0.tmp"}
 
 

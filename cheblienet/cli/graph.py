@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .._checks import check_folder, check_integer
 from ..graphs import GEGraph, Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph, load_graph
 from ..graphs.edges import Edges
 from ..graphs.store import content_key, read, save
@@ -54,6 +55,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def _build(arguments: argparse.Namespace) -> None:
+    check_integer("--seed", arguments.seed, 0, 2**63 - 1)
+    if arguments.save:
+        check_folder("--save", arguments.save)
     begin = time.perf_counter()
     graph, sampling = (_regular if arguments.sampling == "regular" else _sampled)(arguments)
     seconds = time.perf_counter() - begin

@@ -79,12 +79,8 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         state = load_state(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no checkpoint to resume from") from None
-    if (
-        not isinstance(state, dict)
-        or state.get("format") != _FORMAT
-        or state.keys() != _CONTENT
-        or not isinstance(state["config"], dict)
-    ):
+    known = isinstance(state, dict) and state.get("format") == _FORMAT and state.keys() == _CONTENT
+    if not known or not isinstance(state["config"], dict):
         raise ValueError(f"{path}: not a checkpoint of this program, or of another version")
     # No such state is saved now; former versions could.
     if not all_finite(state):

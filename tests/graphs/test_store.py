@@ -1,7 +1,11 @@
 """Cache files: found, verified, replaced, and never in the way."""
 
+import errno
 import os
+import resource
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -152,3 +156,106 @@ def test_keys_are_exact():
     key = store.content_key("se2", (4, 4, 4), (1.0, 0.1, 0.05), 8, "gaussian")
     assert (0.1).hex() in key
     assert store.cache_file("folder", key).parent.name == "folder"
+
+
+def test_a_cut_file_is_replaced_wherever_it_was_cut(tmp_path):
+    graph = R2GEGraph((3, 3), (1.0, 1.0, 1.0), 4, tmp_path)
+    (file,) = tmp_path.iterdir()
+    intact = file.read_bytes()
+    for length in (*range(0, len(intact), len(intact) // 40), len(intact) - 1):
+        file.write_bytes(intact[:length])
+        with pytest.warns(UserWarning, match=rf"{file}: not a usable cache file, the graph is built anew"):
+            assert same_edges(graph, R2GEGraph((3, 3), (1.0, 1.0, 1.0), 4, tmp_path))
+        assert file.read_bytes() == intact
+
+
+def test_another_version_has_a_file_of_its_own(tmp_path, counted, monkeypatch):
+    SE2GEGraph(SIZE, SIGMAS, K, tmp_path)
+    monkeypatch.setattr(store, "_FORMAT", 2)
+    SE2GEGraph(SIZE, SIGMAS, K, tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(counted) == 2
+
+
+def test_a_directory_in_place_of_a_file_is_named(tmp_path):
+    graph = SE2GEGraph(SIZE, SIGMAS, K, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.mkdir()
+    with pytest.warns(UserWarning, match=str(file)) as caught:
+        assert same_edges(graph, SE2GEGraph(SIZE, SIGMAS, K, tmp_path))
+    assert ["built anew" in str(caught[0].message), "could not be saved" in str(caught[1].message)] == [True, True]
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(IsADirectoryError, match=str(file)):
+        store.load_graph(file)
+
+
+def test_a_file_that_cannot_be_read_is_replaced(tmp_path, monkeypatch):
+    """As root reads everything, the refusal is made here."""
+    graph = SE2GEGraph(SIZE, SIGMAS, K, tmp_path)
+    (file,) = tmp_path.iterdir()
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "read_arrays", refuse)
+        with pytest.warns(UserWarning, match=rf"{file}: not a usable cache file, .*Permission denied"):
+            assert same_edges(graph, SE2GEGraph(SIZE, SIGMAS, K, tmp_path))
+        with pytest.raises(PermissionError, match=str(file)):
+            store.load_graph(file)
+    assert same_edges(graph, SE2GEGraph(SIZE, SIGMAS, K, tmp_path))
+
+
+def test_a_full_disk_warns_and_keeps_the_former_file(tmp_path):
+    SE2GEGraph(SIZE, SIGMAS, K, tmp_path)
+    (file,) = tmp_path.iterdir()
+    damaged = file.read_bytes()[:-1]
+    file.write_bytes(damaged)
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, former[1]))
+    try:
+        with pytest.warns(UserWarning, match=str(file)) as caught:
+            graph = SE2GEGraph(SIZE, SIGMAS, K, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert "the graph is built anew" in str(caught[0].message)
+    assert f"the graph could not be saved: [Errno 27] File too large: '{file}'" in str(caught[1].message)
+    assert same_edges(graph, SE2GEGraph(SIZE, SIGMAS, K))
+    assert list(tmp_path.iterdir()) == [file]
+    assert file.read_bytes() == damaged
+
+
+# Builds one graph over and over, each time without a file, and tells in how many edges they ever differed.
+WRITER = """
+import sys
+from pathlib import Path
+import torch
+from cheblienet.graphs import SE2GEGraph
+folder, rounds = Path(sys.argv[1]), int(sys.argv[2])
+size, sigmas, K = (8, 8, 6), (1.0, 0.1, 0.05), 8
+expected = SE2GEGraph(size, sigmas, K)
+print("there", flush=True)
+input()
+differences = 0
+for _ in range(rounds):
+    for file in folder.glob("*.npz"):
+        file.unlink(missing_ok=True)
+    graph = SE2GEGraph(size, sigmas, K, folder)
+    for name in ("edge_index", "edge_sqdist", "edge_weight"):
+        differences += not torch.equal(getattr(graph, name), getattr(expected, name))
+print(differences)
+"""
+
+
+def test_two_processes_that_build_the_same_graph_get_it_right(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", WRITER, tmp_path, "60"]
+    writers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "there\n"
+    for writer in writers:  # at once, and not when the other is still starting
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    assert [writer.communicate(timeout=120)[0] for writer in writers] == ["0\n", "0\n"]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    (file,) = tmp_path.iterdir()
+    assert file.name.startswith("se2-")

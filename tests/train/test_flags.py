@@ -1,0 +1,113 @@
+"""Flags out of range are refused before any work, with their names."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+NEEDED = {
+    "train_mnist": [],
+    "train_cifar10": [],
+    "train_stl10": ["--reduction", "max"],
+    "train_artc": ["--reduction", "max", "--expansion", "avg"],
+}
+ODD = {
+    "--max_epochs": ["0", "-1", "nan", "1e3", "1.5", "", "9" * 5000],
+    "--batch_size": ["0", "-8", "inf"],
+    "--lr": ["0", "-1e-3", "nan", "inf", "-inf", "1e999", "fast"],
+    "--workers": ["-1", "257", "1000000000000"],
+    "--seed": ["-1", str(2**63), "nan"],
+    "--subset": ["0", "-5"],
+    "--num_experiments": ["0", "-2", "10001"],
+}
+MORE = {
+    "--res_depth": ["0"],
+    "--widen_factor": ["-1"],
+    "--edges_rate": ["0", "nan", "1.1"],
+    "--vertices_rate": ["-0.5"],
+}
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Whether a program refuses a value of a flag, by its name, and leaves nothing."""
+
+    def check(name, flag, value):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as caught:
+            load(name).main([*NEEDED.get(name, []), f"{flag}={value}"])
+        assert caught.value.code == 2
+        said = capsys.readouterr().err
+        assert f"argument {flag}: expected" in said or f"argument {flag}: folder: expected" in said, said
+        assert f"got {value[:40]}" in said or f"got '{value[:40]}'" in said
+
+    return check
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_numbers_out_of_range_are_refused_by_the_name_of_their_flag(refused, tmp_path, name):
+    for flag, values in (ODD if name != "train_mnist" else ODD | MORE).items():
+        for value in values:
+            refused(name, flag, value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["hpo_mnist", "hpo_cifar10"])
+def test_searches_refuse_them_too(refused, name):
+    for flag in ("--max_epochs", "--lr", "--workers", "--subset", "--num_experiments"):
+        refused(name, flag, ODD[flag][0])
+
+
+@pytest.mark.parametrize("flag", ["--out", "--path_to_graph", "--path_to_model"])
+def test_a_file_where_a_folder_should_be(refused, tmp_path, flag):
+    (tmp_path / "file").write_text("in the way")
+    refused("train_mnist", flag, "file")
+    refused("train_mnist", flag, "file/folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_demonstration_refuses_them(refused):
+    for flag, value in (("--epochs", "0"), ("--seeds", "-1"), ("--seed", "-1"), ("--epochs", "nan")):
+        refused("demo", flag, value)
+
+
+def test_data_that_is_nowhere_and_batches_that_are_too_large(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load("train_artc").main([*NEEDED["train_artc"], "--path_to_data", str(tmp_path / "nowhere")])
+    command = ["--dataset", "digits", "--subset", "16", "--batch_size", "17", "--out", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="batch_size: expected at most the 16 training samples, got 17"):
+        load("train_mnist").main([*command, "--log", "none"], side=8)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--lr=0.5", "lr = 0.001, not 0.5"),
+        ("--batch_size=4", "batch_size = 8, not 4"),
+        ("--seed=3", "seed = 0, not 3"),
+        ("--subset=24", "subset = 16, not 24"),
+        ("--res_depth=2", "res_depth = 1, not 2"),
+        ("--amp", "amp = False, not True"),
+        ("--anisotropic", "K = 8, not 16, anisotropic = False, not True"),
+    ],
+)
+def test_a_run_resumed_with_other_flags_names_them(tmp_path_factory, flag, message):
+    out = tmp_path_factory.getbasetemp() / "resumed"
+    command = ["--dataset", "digits", "--subset", "16", "--batch_size", "8", "--max_epochs", "1", "--log", "none"]
+    command += ["--res_depth", "1", "--widen_factor", "1", "--out", str(out)]
+    program = load("train_mnist").main
+    if not out.exists():
+        program(command, side=8)
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ValueError, match=rf"{out}/checkpoint.pt: belongs to a run with .*{message}"):
+        program([*command, "--resume", flag], side=8)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
