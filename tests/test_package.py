@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,30 @@ def test_a_clone_does_not_hide_the_installed_package(clone, tmp_path):
     assert run.stdout.split() == [str(tmp_path / "site" / "cheblienet"), "Csr"], run.stderr
 
 
-def test_a_clone_that_is_not_installed_says_so(clone):
+def test_a_clone_that_is_not_installed_says_so(clone, tmp_path):
+    # All that is installed beside the package, and what says that it is, without the package.
+    installed, site = Path(sysconfig.get_path("purelib")), tmp_path / "site"
+    site.mkdir()
+    for entry in installed.iterdir():
+        if entry.name != "cheblienet":
+            (site / entry.name).symlink_to(entry)
     elsewhere = (
-        "from pathlib import Path; sys.path = [p for p in sys.path if not p or not Path(p, 'cheblienet').exists()]; "
+        f"from pathlib import Path; sys.path = [{str(site)!r} if p == {str(installed)!r} else p for p in sys.path]; "
+        "sys.path = [p for p in sys.path if not p or not Path(p, 'cheblienet').exists()]; "
     )
     run = run_in(clone, elsewhere + "import cheblienet")
     assert run.returncode == 1
     assert f"{clone}/cheblienet holds no compiled module" in run.stderr
+
+
+def test_a_module_that_torch_does_not_fit_says_so(clone):
+    """As an older torch does: a function that the module calls is not there."""
+    source = clone / "module.c"
+    source.write_text(
+        "void torch_has_no_such_function(void);\nvoid *PyInit__C(void) { torch_has_no_such_function(); return 0; }\n"
+    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", clone / "cheblienet" / "_C.abi3.so", source], check=True)
+    run = run_in(clone, "import cheblienet")
+    assert run.returncode == 1
+    assert f"with torch {torch.__version__}; it needs torch >= 2.11" in run.stderr
+    assert "undefined symbol: torch_has_no_such_function" in run.stderr
