@@ -59,7 +59,7 @@ class Operands {
 
   // The same of a signal, of any floating-point type.
   void check_signal(const char* name, const Tensor& t, std::initializer_list<int64_t> sizes) const {
-    dispatch(t, op_, [](auto) {});
+    dispatch(t, (std::string(op_) + ": " + name).c_str(), [](auto) {});
     check(name, t, t.scalar_type(), sizes);
   }
 

@@ -98,7 +98,8 @@ def _rows(inputs: _Inputs, channels_second: bool) -> _Inputs:
 def _check(op: str, x: Tensor, others: dict[str, Tensor | None], **channels: Tensor | None) -> None:
     """As csrc/batch_norm_operands.h does; `others` are signals like x, `channels` tensors (C,)."""
     operands = Operands(op, x)
-    operands.signal("x", x, None, None, None)
+    name = "s" if "grad" in others else "x"
+    operands.signal(name, x, None, None, None)
     for name, signal in others.items():
         operands.check(name, signal, x.dtype, *x.shape)
     weight = channels["weight"]
@@ -110,7 +111,7 @@ def _check(op: str, x: Tensor, others: dict[str, Tensor | None], **channels: Ten
     (count,) = weight.shape
     torch._check(
         x.shape[2] == count or x.shape[1] == count,
-        lambda: f"{op}: x: expected (B, V, {count}) or (B, {count}, V), got {tuple(x.shape)}",
+        lambda: f"{op}: {name}: expected (B, V, {count}) or (B, {count}, V), got {tuple(x.shape)}",
     )
 
 

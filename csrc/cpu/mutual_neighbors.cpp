@@ -28,8 +28,9 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& neighbours, const Tens
   for (int64_t slot = 0; slot < vertices * k; ++slot) {
     STD_TORCH_CHECK(neighbour[slot] < 0 || distance[slot] >= 0,
                     "mutual_neighbors: sqdist: expected non-negative numbers, got ", distance[slot]);
-    STD_TORCH_CHECK(neighbour[slot] != slot / k, "mutual_neighbors: index: expected neighbours other than the vertex, got ",
-                    neighbour[slot], " for itself");
+    STD_TORCH_CHECK(neighbour[slot] != slot / k,
+                    "mutual_neighbors: index: expected neighbours other than the vertex, got ", neighbour[slot],
+                    " for itself");
   }
 
   // Lookups read vertices of four bytes: 16 neighbours are one cache line. What they find is kept, not looked up again.

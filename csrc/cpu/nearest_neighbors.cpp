@@ -123,7 +123,8 @@ std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& points, const Tensor&
   STD_TORCH_CHECK(all_of(elements, [](double c) { return std::abs(c) <= largest; }),
                   "nearest_neighbors: elements: expected finite coordinates up to ", largest);
   STD_TORCH_CHECK(all_of(sigmas, [](double s) { return 1 / largest <= s && s <= largest; }),
-                  "nearest_neighbors: sigmas: expected three positive finite numbers from ", 1 / largest, " to ", largest);
+                  "nearest_neighbors: sigmas: expected three positive finite numbers from ", 1 / largest, " to ",
+                  largest);
   Tensor index = new_result(elements, {vertices, k}, ScalarType::Long),
          sqdist = new_result(elements, {vertices, k}, ScalarType::Double);
   const double* s = sigmas.const_data_ptr<double>();

@@ -138,6 +138,7 @@ def changed(draw, value):
     place = draw(st.integers(0, value.numel() - 1))
     if value.is_floating_point():
         number = draw(st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0, 1e30, 1e-30, 1e300]))
+        number = torch.tensor(number, dtype=torch.float64).to(value.dtype)
     elif value.dtype == torch.bool:
         number = draw(st.booleans())
     else:
