@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 BUILD_FILES := pyproject.toml setup.py $(shell find csrc -type f)
 
-.PHONY: demo test sanitize bench gpu lint format clean
+.PHONY: demo test fuzz sanitize bench gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest
+
+# Twenty thousand calls and more with hostile input, drawn anew at every run; `make test` has some hundreds, always the same.
+fuzz: $(VENV)/.built
+	$(BIN)/python tests/fuzz
 
 # The CPU kernels under ThreadSanitizer and under AddressSanitizer with UndefinedBehaviorSanitizer, without the framework;
 # then the tests of operators and layers with a module that the latter two watch, in a package of its own. Python and the

@@ -24,9 +24,16 @@ def check_number(name: str, value: object, minimum: float, maximum: float = math
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a number, got {value!r} of type {type(value).__name__}")
     if not minimum <= value <= maximum or (finite and not value < math.inf):
-        expected = f"at least {minimum}" if maximum == math.inf else f"between {minimum} and {maximum}"
-        raise ValueError(f"{name}: expected a {'finite ' * finite}number of {expected}, got {value}")
+        expected = f"of at least {minimum}" if maximum == math.inf else f"between {minimum} and {maximum}"
+        raise ValueError(f"{name}: expected a {'finite ' * finite}number {expected}, got {value}")
     return value  # type: ignore[return-value]  # as it is, for compiled code
+
+
+def check_flag(name: str, value: object) -> bool:
+    """`value` if it is True or False; TypeError otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r} of type {type(value).__name__}")
+    return bool(value)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:

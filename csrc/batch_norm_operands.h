@@ -37,9 +37,9 @@ inline NormOperands checked_batch_norm(const char* op, const Tensor& x, const st
                                        const std::optional<Tensor>& mean, const std::optional<Tensor>& var,
                                        double eps) {
   const Operands operands(op, x);
-  const ScalarType dtype = arithmetic_type(x);
   const char* const signal = grad ? "s" : "x";
   operands.check_signal(signal, x, {kAny, kAny, kAny});
+  const ScalarType dtype = arithmetic_type(x);
   operands.check("weight", weight, dtype, {kAny});
   const int64_t channels = weight.size(0);
   const bool second = channels_second(x, channels);

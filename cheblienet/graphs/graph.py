@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .._checks import check_integer
+from .._checks import check_flag, check_integer
 from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
@@ -256,7 +256,7 @@ class Graph:
         """
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
-        return self._laplacian(bool(rescale), full_device(device), dtype).clone()
+        return self._laplacian(check_flag("get_laplacian: rescale", rescale), full_device(device), dtype).clone()
 
     def _laplacian(self, rescale: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What `get_laplacian` keeps."""

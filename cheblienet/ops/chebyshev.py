@@ -145,7 +145,11 @@ def _check_laplacian(laplacian: Csr, x: Tensor) -> None:
     if not isinstance(laplacian, Csr):
         raise TypeError(f"chebyshev: laplacian: expected a Csr, got {type(laplacian).__name__}")
     rows, col, values, tables = laplacian
-    for name, part, shape, ndim in (("rows", rows, "(V, 4)", 2), ("col", col, "(E,)", 1), ("values", values, "(E,)", 1)):
+    for name, part, shape, ndim in (
+        ("rows", rows, "(V, 4)", 2),
+        ("col", col, "(E,)", 1),
+        ("values", values, "(E,)", 1),
+    ):
         check_tensor(f"chebyshev: laplacian: {name}", part, shape, ndim)
     if not isinstance(tables, tuple) or not all(isinstance(table, Tensor) for table in tables):
         raise TypeError(f"chebyshev: laplacian: tables: expected a tuple of tensors, got {tables!r}")

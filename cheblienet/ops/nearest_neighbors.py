@@ -52,7 +52,9 @@ def nearest_neighbors(
     if elements.shape[0] < 2:
         raise ValueError(f"{name}elements: expected at least 2 elements, got {elements.shape[0]}")
     if not (elements.abs() <= _LARGEST).all():
-        raise ValueError(f"{name}elements: expected finite coordinates up to {_LARGEST:g}, got NaN, infinity or a larger one")
+        raise ValueError(
+            f"{name}elements: expected finite coordinates up to {_LARGEST:g}, got NaN, infinity or a larger one"
+        )
     K = check_integer(name + "K", K, 1, elements.shape[0] - 1)
     coefficients = check_sigmas(name + "sigmas", sigmas)
     if not all(1 / _LARGEST <= sigma <= _LARGEST for sigma in coefficients):

@@ -164,6 +164,8 @@ def right(operator, arguments, was):
 
     def convolved(y):
         x, weight, rows, col, values, bias = arguments.values()
+        if not weight.isfinite().all():  # a vertex without neighbours may not see those of higher orders
+            return
         laplacian = ops.Csr(rows, col, values.double())
         expected = reference.chebyshev(x.double(), weight.double(), laplacian, None if bias is None else bias.double())
         bound = torch.full_like(expected, float(expected.abs().nan_to_num(0, 0, 0).max()) if expected.numel() else 1.0)
@@ -195,39 +197,33 @@ def right(operator, arguments, was):
         for actual, fake in zip(found, wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
             assert (actual.shape, actual.dtype) == (fake.shape, fake.dtype)
 
-    if any(isinstance(t, torch.Tensor) and t.device.type == "meta" for t in arguments.values()):
+    # How many tiles there are depends on the numbers, and so do winners of another table.
+    meta = any(isinstance(t, torch.Tensor) and t.device.type == "meta" for t in arguments.values())
+    if meta or operator is C.tile_tables.default or was in ("progress", "winner"):
         return None
     named = {"chebyshev": convolved, "order_rows": ordered, "mutual_neighbors": edges, "nearest_neighbors": shells}
-    return named.get(operator.name().split("::")[1], None if was in ("progress", "winner") else as_on_meta)
+    return named.get(operator.name().split("::")[1], as_on_meta)
 
 
-@cases(12)
+# The dispatcher refuses sparse tensors, and says of which kind.
+NAMES = ("SparseCPU", "SparseMeta", "rows", "col", "number of batches", "running mean", "running variance", "tables")
+
+
+@st.composite
+def in_disorder(draw, value):
+    if isinstance(value, list) and draw(st.integers(0, 3)):
+        place = draw(st.integers(0, len(value) - 1))
+        return [*value[:place], draw(some.spoilt(value[place])), *value[place + 1 :]]
+    spoilt = draw(some.spoilt(value))
+    # In the place of a number the framework reads tensors before the operator does, and fails in words of its own.
+    return None if isinstance(spoilt, torch.Tensor) and not isinstance(value, torch.Tensor) else spoilt
+
+
+@cases(3)
 @given(st.sampled_from(CALLS).flatmap(lambda call: call), st.data())
 def test_a_call_is_right_or_refused(call, data):
     operator, arguments = call
-    spoilt = data.draw(st.sampled_from([None, *arguments]))
-    if spoilt is not None:
-        value = arguments[spoilt]
-        if isinstance(value, list) and data.draw(st.integers(0, 3)):
-            place = data.draw(st.integers(0, len(value) - 1))
-            arguments[spoilt] = [*value[:place], data.draw(some.spoilt(value[place])), *value[place + 1 :]]
-        else:
-            arguments[spoilt] = data.draw(some.spoilt(value))
-        if not isinstance(value, torch.Tensor) and isinstance(arguments[spoilt], torch.Tensor):
-            # In the place of a number the framework reads tensors before the operator does, and fails in words of its own.
-            arguments[spoilt] = None
-    # The dispatcher refuses sparse tensors, and says of which kind.
-    names = (
-        "SparseCPU",
-        "SparseMeta",
-        "rows",
-        "col",
-        "number of batches",
-        "running mean",
-        "running variance",
-        "tables",
-    )
-    check = right(operator, arguments, spoilt)
-    if operator is C.tile_tables.default or operator is C.mutual_neighbors.default:
-        check = check if operator is C.mutual_neighbors.default else None  # how many tiles depends on the numbers
-    judge(operator, some.Arguments(arguments), check, valid=spoilt is None, names=names)
+    judge(operator, some.Arguments(arguments), right(operator, arguments, None), valid=True)
+    for name, value in arguments.items():
+        changed = some.Arguments(arguments) | {name: data.draw(in_disorder(value))}
+        judge(operator, changed, right(operator, changed, name), names=NAMES)
