@@ -1,7 +1,7 @@
 """Pooling and unpooling between resolutions of a group's sampling (arXiv:2111.12139, section 3.3)."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -108,7 +108,10 @@ class _VertexPool(_Reduction):
 
 def _check_size(owner: str, size: Sequence[int], names: str) -> list[int]:
     expected = names.split(", ")
-    counts = tuple(size) if isinstance(size, Iterable) else ()
+    try:
+        counts = tuple(size)
+    except TypeError:  # a tensor without dimensions is an Iterable all the same
+        counts = ()
     if len(counts) != len(expected):
         raise ValueError(f"{owner}: size: expected ({names}), got {size!r}")
     checked = [check_integer(f"{owner}: size: {name}", n, 1) for name, n in zip(expected, counts, strict=True)]

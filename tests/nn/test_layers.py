@@ -219,7 +219,7 @@ def test_says_what_is_wrong(graph):
         layer(torch.randn(3, 144))
     with pytest.raises(TypeError, match="weight: expected torch.float64 as in x, got torch.float32"):
         layer(torch.randn(2, 3, 144, dtype=torch.float64))
-    with pytest.raises(ValueError, match="kernel_size: expected an integer at least 1, got 0"):
+    with pytest.raises(ValueError, match="kernel_size: expected an integer between 1 and 1048576, got 0"):
         gnn.ChebConv(3, 5, 0, graph)
     with pytest.raises(TypeError, match="graph: expected a Graph, got Tensor"):
         gnn.ChebConv(3, 5, 2, torch.eye(3))
