@@ -9,13 +9,17 @@ PYTHON310 ?= python3.10
 PYTHON313 ?= python3.13
 WHEELS := build/wheels
 
-.PHONY: demo test kill sanitize bench wheels gpu lint format clean
+.PHONY: demo test fuzz kill sanitize bench wheels gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest
+
+# Twenty thousand calls and more with hostile input, drawn anew at every run; `make test` has some hundreds, always the same.
+fuzz: $(VENV)/.built
+	$(BIN)/python tests/fuzz
 
 # 200 kills of programs that write files, each of which is then resumed and compared; takes some minutes.
 kill: $(VENV)/.built

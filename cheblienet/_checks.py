@@ -1,5 +1,6 @@
 """Checks of what a caller passes: one sentence each, naming the argument, what was expected and what came."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -22,6 +23,23 @@ def check_integer(name: str, value: object, minimum: int, maximum: int | None = 
     return int(value)
 
 
+def check_number(name: str, value: object, minimum: float, maximum: float = math.inf, *, finite: bool = True) -> float:
+    """`value` if it is a real number in [minimum, maximum], and `finite`; TypeError for another type, ValueError else."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected a number, got {value!r} of type {type(value).__name__}")
+    if not minimum <= value <= maximum or (finite and not value < math.inf):
+        expected = f"of at least {minimum}" if maximum == math.inf else f"between {minimum} and {maximum}"
+        raise ValueError(f"{name}: expected a {'finite ' * finite}number {expected}, got {value}")
+    return value  # type: ignore[return-value]  # as it is, for compiled code
+
+
+def check_flag(name: str, value: object) -> bool:
+    """`value` if it is True or False; TypeError otherwise."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {value!r} of type {type(value).__name__}")
+    return bool(value)
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """`value` if it is one of `choices`; ValueError otherwise."""
     if not isinstance(value, str) or value not in choices:
@@ -39,7 +57,10 @@ def check_folder(name: str, value: Path) -> Path:
 
 def check_sigmas(name: str, sigmas: object) -> tuple[float, float, float]:
     """The three metric coefficients as positive finite floats."""
-    values = sigmas.tolist() if isinstance(sigmas, (Tensor, np.ndarray)) else sigmas
+    readable = isinstance(sigmas, np.ndarray) or (
+        isinstance(sigmas, Tensor) and sigmas.layout == torch.strided and sigmas.device.type != "meta"
+    )
+    values = sigmas.tolist() if readable else sigmas  # type: ignore[attr-defined]
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
         raise ValueError(f"{name}: expected three positive numbers, got {sigmas!r}")
     if not all(isinstance(value, Real) and 0 < float(value) < float("inf") for value in values):
@@ -55,6 +76,13 @@ def check_tensor(name: str, value: object, shape: str, ndim: int) -> Tensor:
         raise TypeError(f"{name}: expected a dense tensor {shape}, got one of layout {value.layout}")
     if value.ndim != ndim:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(value.shape)}")
+    return value
+
+
+def check_has_numbers(name: str, value: Tensor) -> Tensor:
+    """`value` unless it is a meta tensor, for functions whose result depends on the numbers; ValueError otherwise."""
+    if value.device.type == "meta":
+        raise ValueError(f"{name}: expected a tensor that holds numbers, got one on meta")
     return value
 
 

@@ -37,13 +37,14 @@ inline NormOperands checked_batch_norm(const char* op, const Tensor& x, const st
                                        const std::optional<Tensor>& mean, const std::optional<Tensor>& var,
                                        double eps) {
   const Operands operands(op, x);
+  const char* const signal = grad ? "s" : "x";
+  operands.check_signal(signal, x, {kAny, kAny, kAny});
   const ScalarType dtype = arithmetic_type(x);
-  operands.check_signal("x", x, {kAny, kAny, kAny});
   operands.check("weight", weight, dtype, {kAny});
   const int64_t channels = weight.size(0);
   const bool second = channels_second(x, channels);
-  STD_TORCH_CHECK(second || x.size(2) == channels, op, ": x: expected (B, V, ", channels, "), or (B, ", channels,
-                  ", V) with the channels innermost in memory, got ", words_of(x));
+  STD_TORCH_CHECK(second || x.size(2) == channels, op, ": ", signal, ": expected (B, V, ", channels, "), or (B, ",
+                  channels, ", V) with the channels innermost in memory, got ", words_of(x));
   STD_TORCH_CHECK(eps >= 0 && std::isfinite(eps), op, ": eps: expected a number of at least 0, got ", eps);
   STD_TORCH_CHECK(mean.has_value() == var.has_value(), op, ": mean, var: expected both or neither");
   const auto like = [&](const char* name, const std::optional<Tensor>& t) {

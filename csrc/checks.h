@@ -43,23 +43,31 @@ inline ScalarType arithmetic_type(const Tensor& x) {
 // Checks the tensors of one call, which live on one device.
 class Operands {
  public:
-  Operands(const char* op, const Tensor& first) : op_(op), device_(first.device()) {}
+  Operands(const char* op, const Tensor& first) : op_(op), first_(first) {}
 
   const char* op() const { return op_; }
 
+  // The framework lets None pass for a tensor, which then has no properties.
+  void check_given(const char* name, const Tensor& t) const {
+    STD_TORCH_CHECK(t.defined(), op_, ": ", name, ": expected a tensor, got None");
+  }
+
   void check(const char* name, const Tensor& t, ScalarType dtype, std::initializer_list<int64_t> sizes) const {
+    check_given(name, t);
     const auto given = t.sizes();
     const bool fits = given.size() == sizes.size() &&
                       std::equal(sizes.begin(), sizes.end(), given.begin(),
                                  [](int64_t wanted, int64_t got) { return wanted == kAny || wanted == got; });
     STD_TORCH_CHECK(fits && t.scalar_type() == dtype, op_, ": ", name, ": expected ", words_of(dtype), " ",
                     words(sizes), ", got ", words_of(t.scalar_type()), " ", words(given));
-    STD_TORCH_CHECK(t.device() == device_, op_, ": ", name, ": expected all tensors on one device");
+    STD_TORCH_CHECK(!first_.defined() || t.device() == first_.device(), op_, ": ", name,
+                    ": expected all tensors on one device");
   }
 
   // The same of a signal, of any floating-point type.
   void check_signal(const char* name, const Tensor& t, std::initializer_list<int64_t> sizes) const {
-    dispatch(t, op_, [](auto) {});
+    check_given(name, t);
+    dispatch(t, (std::string(op_) + ": " + name).c_str(), [](auto) {});
     check(name, t, t.scalar_type(), sizes);
   }
 
@@ -84,12 +92,12 @@ class Operands {
 
  private:
   const char* op_;
-  torch::stable::Device device_;
+  const Tensor& first_;
 };
 
 // A kernel of a GPU is called wherever one of the tensors is there.
 inline void check_on_gpu(const char* op, const char* name, const Tensor& t) {
-  STD_TORCH_CHECK(t.is_cuda(), op, ": ", name, ": expected all tensors on one device");
+  STD_TORCH_CHECK(t.defined() && t.is_cuda(), op, ": ", name, ": expected all tensors on one device");
 }
 
 // That `count` numbers on the CPU lie in [least, last].

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_integer, check_sigmas, check_tensor
+from .._checks import check_choice, check_has_numbers, check_integer, check_sigmas, check_tensor
 from ..groups import Group
 from ..groups.builtin import built_in_name
 from .edges import KERNELS, reverse_edges
@@ -11,7 +11,7 @@ from .edges import KERNELS, reverse_edges
 
 def checked_index(name: str, edge_index: object) -> Tensor:
     """`edge_index` as int64 (2, E) on the CPU."""
-    index = check_tensor(name, edge_index, "(2, E)", 2)
+    index = check_has_numbers(name, check_tensor(name, edge_index, "(2, E)", 2))
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise TypeError(f"{name}: expected integers, got {index.dtype}")
     if index.shape[0] != 2:
@@ -39,16 +39,20 @@ def sorted_edges(name: str, index: Tensor, num_vertices: int) -> tuple[Tensor, T
 
 def checked_values(name: str, values: object, index: Tensor, order: Tensor, reverse: Tensor) -> Tensor:
     """Values of the edges, float32, in the order of `index`."""
-    values = check_tensor(name, values, f"({len(order)},)", 1)
+    values = check_has_numbers(name, check_tensor(name, values, f"({len(order)},)", 1))
+    if values.is_complex() or values.dtype == torch.bool:
+        raise TypeError(f"{name}: expected real numbers, got {values.dtype}")
     if len(values) != len(order):
         raise ValueError(f"{name}: expected one value for each of {len(order)} edges, got {len(values)}")
-    values = values.detach().cpu().float()[order]
+    given = values.detach().cpu()[order]
+    values = given.float()
     for expected, bad in (
+        ("values that float32 does not round to zero", (values == 0) & (given != 0)),
         ("finite values of at least 0", ~((values >= 0) & values.isfinite())),
         ("the same value in both directions", values != values[reverse]),
     ):
         if bad.any():
-            raise ValueError(f"{name}: expected {expected}, got {float(values[bad][0])} at edge {_first(index, bad)}")
+            raise ValueError(f"{name}: expected {expected}, got {given[bad][0].item()} at edge {_first(index, bad)}")
     return values
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .._checks import check_integer
+from .._checks import check_flag, check_integer
 from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
@@ -34,7 +34,7 @@ class Graph:
     Args:
         edge_index: (2, E) integers, source and target of every edge, each edge in both directions, in any order.
         edge_weight: (E,) non-negative and the same in both directions; default 1.
-        num_vertices: V; default the largest index plus one.
+        num_vertices: V, less than 2^31; default the largest index plus one.
         edge_sqdist: (E,) squared distances, non-negative and the same in both directions; default NaN, "not known".
 
     Raises:
@@ -63,7 +63,8 @@ class Graph:
             if not index.numel():
                 raise ValueError(f"{name}: num_vertices: expected an integer where there are no edges, got None")
             num_vertices = int(index.max()) + 1
-        num_vertices = check_integer(f"{name}: num_vertices", num_vertices, 1)
+        # The number of an edge, source * V + target, is an int64, and that of a vertex in a `Csr` an int32.
+        num_vertices = check_integer(f"{name}: num_vertices", num_vertices, 1, 2**31 - 1)
         index, order, reverse = sorted_edges(f"{name}: edge_index", index, num_vertices)
         weight, sqdist = torch.ones(len(order)), torch.full((len(order),), torch.nan)
         if edge_weight is not None:
@@ -255,7 +256,7 @@ class Graph:
         """
         if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
             raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
-        return self._laplacian(bool(rescale), full_device(device), dtype).clone()
+        return self._laplacian(check_flag("get_laplacian: rescale", rescale), full_device(device), dtype).clone()
 
     def _laplacian(self, rescale: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What `get_laplacian` keeps."""

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_integer, check_tensor
+from .._checks import check_flag, check_integer, check_tensor
 from ..graphs import Graph
 from ..graphs.fingerprint import differences
 from ..ops.chebyshev import convolve
+
+_MOST = 2**20  # the product of three such numbers, and of four bytes, is an int64
 
 
 class ChebConv(nn.Module):
@@ -25,8 +27,8 @@ class ChebConv(nn.Module):
     state of a layer on another graph gives a warning that says in what they differ; a state without it loads in silence.
 
     Args:
-        in_channels, out_channels: Cin and Cout, at least 1.
-        kernel_size: R, the number of Chebyshev orders, at least 1; R = 1 acts on each vertex alone.
+        in_channels, out_channels: Cin and Cout, from 1 to 2^20.
+        kernel_size: R, the number of Chebyshev orders, from 1 to 2^20; R = 1 acts on each vertex alone.
         graph: the graph of V vertices.
         bias: whether to learn a bias.
 
@@ -37,14 +39,15 @@ class ChebConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, graph: Graph, bias: bool = True) -> None:
         super().__init__()
-        self.in_channels = check_integer("ChebConv: in_channels", in_channels, 1)
-        self.out_channels = check_integer("ChebConv: out_channels", out_channels, 1)
-        self.kernel_size = check_integer("ChebConv: kernel_size", kernel_size, 1)
+        self.in_channels = check_integer("ChebConv: in_channels", in_channels, 1, _MOST)
+        self.out_channels = check_integer("ChebConv: out_channels", out_channels, 1, _MOST)
+        self.kernel_size = check_integer("ChebConv: kernel_size", kernel_size, 1, _MOST)
         if not isinstance(graph, Graph):
             raise TypeError(f"ChebConv: graph: expected a Graph, got {type(graph).__name__}")
+        with_bias = check_flag("ChebConv: bias", bias)
         self.graph = graph
         self.weight = nn.Parameter(torch.empty(self.kernel_size, self.in_channels, self.out_channels))
-        self.register_parameter("bias", nn.Parameter(torch.empty(self.out_channels)) if bias else None)
+        self.register_parameter("bias", nn.Parameter(torch.empty(self.out_channels)) if with_bias else None)
         self.reset_parameters()
         self._prepare_laplacian()
 

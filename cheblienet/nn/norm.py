@@ -1,10 +1,8 @@
 """Normalisation in the vertex-major memory format."""
 
-import math
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from numbers import Real
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
-from .._checks import check_integer
+from .._checks import check_device, check_floating, check_integer, check_number
 from ..ops.batch_norm import move_running_statistics
 from ..ops.batch_norm_registry import statistics_of
 from .sync import global_statistics, world_size
@@ -43,16 +41,15 @@ class VertexBatchNorm(nn.BatchNorm1d):
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *args: Any, **kwargs: Any
     ) -> None:
         num_features = check_integer("VertexBatchNorm: num_features", num_features, 1)
-        if not isinstance(eps, Real) or not 0 <= eps < math.inf:
-            raise ValueError(f"VertexBatchNorm: eps: expected a number of at least 0, got {eps!r}")
-        if momentum is not None and (not isinstance(momentum, Real) or not 0 <= momentum <= 1):
-            raise ValueError(f"VertexBatchNorm: momentum: expected a number from 0 to 1 or None, got {momentum!r}")
+        check_number("VertexBatchNorm: eps", eps, 0)
+        if momentum is not None:
+            check_number("VertexBatchNorm: momentum", momentum, 0, 1)
         super().__init__(num_features, eps, momentum, *args, **kwargs)
 
     def forward(self, x: Tensor, residual: Tensor | None = None, relu: bool = False) -> Tensor:
         """bn(x + residual), and its ReLU with `relu`: (B, C, V) -> (B, C, V), or (B, C) -> (B, C).
 
-        TypeError or ValueError for an `x` or a `residual` of another shape, or that is no tensor.
+        TypeError or ValueError for an `x` or a `residual` of another shape, dtype or device, or that is no tensor.
         """
         self._check(x, residual)
         if not self._uses_operator(x):
@@ -86,10 +83,17 @@ class VertexBatchNorm(nn.BatchNorm1d):
             raise ValueError(
                 f"VertexBatchNorm: x: expected 2D or 3D input with C = {self.num_features}, got shape {tuple(x.shape)}"
             )
+        check_floating("VertexBatchNorm: x", x)
+        for own in (self.weight, self.running_mean):
+            if own is not None and own.device != x.device:
+                check_device("VertexBatchNorm: x", x, own.device)
         if residual is None:
             return
-        if not isinstance(residual, Tensor):
-            raise TypeError(f"VertexBatchNorm: residual: expected a tensor, got {type(residual).__name__}")
+        if not isinstance(residual, Tensor) or residual.layout != torch.strided:
+            got = residual.layout if isinstance(residual, Tensor) else type(residual).__name__
+            raise TypeError(f"VertexBatchNorm: residual: expected a tensor, got {got}")
+        check_floating("VertexBatchNorm: residual", residual)
+        check_device("VertexBatchNorm: residual", residual, x.device)
         if residual.shape != x.shape:
             raise ValueError(
                 f"VertexBatchNorm: residual: expected shape {tuple(x.shape)} as x, got {tuple(residual.shape)}"

@@ -1,7 +1,7 @@
 """Pooling and unpooling between resolutions of a group's sampling (arXiv:2111.12139, section 3.3)."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from ..ops.gather_reduce import REDUCTIONS
 
 _CPU = torch.device("cpu")  # where tables are made, whatever the default device is
 _MOST = 255  # members of an output vertex
+_MOST_VERTICES = 2**31 - 1
 
 
 class _Reduction(nn.Module):
@@ -107,10 +108,16 @@ class _VertexPool(_Reduction):
 
 def _check_size(owner: str, size: Sequence[int], names: str) -> list[int]:
     expected = names.split(", ")
-    counts = tuple(size) if isinstance(size, Iterable) else ()
+    try:
+        counts = tuple(size)
+    except TypeError:  # a tensor without dimensions is an Iterable all the same
+        counts = ()
     if len(counts) != len(expected):
         raise ValueError(f"{owner}: size: expected ({names}), got {size!r}")
-    return [check_integer(f"{owner}: size: {name}", n, 1) for name, n in zip(expected, counts, strict=True)]
+    checked = [check_integer(f"{owner}: size: {name}", n, 1) for name, n in zip(expected, counts, strict=True)]
+    if math.prod(checked) > _MOST_VERTICES:
+        raise ValueError(f"{owner}: size: expected at most {_MOST_VERTICES} vertices, got {tuple(size)}")
+    return checked
 
 
 def _over_orientations(table: Tensor, num_spatial: int, num_orientations: int) -> Tensor:
@@ -142,7 +149,7 @@ class SE2SpatialUnpool(_VertexPool):
     """Repeats each vertex of an SE(2) grid on a square of `kernel_size` x `kernel_size` vertices.
 
     Args:
-        kernel_size: side of the square, at least 1.
+        kernel_size: side of the square, at least 1; less than 2^31 vertices come out.
         size: (nx, ny, ntheta) of the input.
         expansion: "max", "avg" or "rand"; all the same here, since each output has one source.
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
@@ -150,7 +157,8 @@ class SE2SpatialUnpool(_VertexPool):
 
     def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg") -> None:
         nx, ny, ntheta = _check_size("SE2SpatialUnpool", size, "nx, ny, ntheta")
-        k = check_integer("SE2SpatialUnpool: kernel_size", kernel_size, 1)
+        most = math.isqrt(_MOST_VERTICES // (nx * ny * ntheta))  # a square that large on each vertex
+        k = check_integer("SE2SpatialUnpool: kernel_size", kernel_size, 1, most)
         source = torch.arange(nx * ny, device=_CPU).view(ny, nx).repeat_interleave(k, 0).repeat_interleave(k, 1)
         table = _over_orientations(source.reshape(-1, 1), nx * ny, ntheta)
         super().__init__(table if k > 1 else None, nx * ny * ntheta, expansion, eval_reduction, "expansion")

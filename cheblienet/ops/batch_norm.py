@@ -1,12 +1,11 @@
 """Batch normalisation of vertex-major signals, fused with the sum before it and the activation after it."""
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._checks import check_device, check_floating, check_tensor
+from .._checks import check_device, check_floating, check_number, check_tensor
 from . import transforms
 from .batch_norm_registry import by_batch, by_given, vertex_major
 
@@ -53,15 +52,15 @@ def batch_norm(
     """
     check_tensor("batch_norm: x", x, "(B, C, V)" if channels_second else "(B, V, C)", 3)
     check_floating("batch_norm: x", x)
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"batch_norm: eps: expected a finite number of at least 0, got {eps}")
-    if momentum is not None and not 0 <= momentum <= 1:
-        raise ValueError(f"batch_norm: momentum: expected a number between 0 and 1, or None, got {momentum}")
+    check_number("batch_norm: eps", eps, 0)
+    if momentum is not None:
+        check_number("batch_norm: momentum", momentum, 0, 1)
     channels = x.shape[1 if channels_second else 2]
     expected = torch.float64 if x.dtype == torch.float64 else torch.float32
     _check_channels("weight", weight, x, channels, expected)
     _check_channels("bias", bias, x, channels, expected)
     if residual is not None:
+        check_tensor("batch_norm: residual", residual, "as x", 3)
         if residual.shape != x.shape or residual.dtype != x.dtype:
             raise ValueError(
                 f"batch_norm: residual: expected {x.dtype} {tuple(x.shape)} as x, "
@@ -83,9 +82,7 @@ def batch_norm(
         raise ValueError(f"batch_norm: x: expected more than one value per channel, got shape {tuple(x.shape)}")
     moved: RunningStatistics | tuple[()] = ()  # by the operator
     if running is not None:
-        _check_channels("running mean", running[0], x, channels)
-        _check_channels("running variance", running[1], x, channels)
-        check_device("batch_norm: number of batches", running[2], x.device)
+        _check_running(running, x, channels)
         plain = all(t.dtype == expected and t.is_contiguous() for t in running[:2])
         if plain and not torch.compiler.is_compiling() and not transforms.active():
             moved = running
@@ -111,12 +108,28 @@ def _move_inside_a_transform(
 
 
 def _check_channels(name: str, values: Tensor, x: Tensor, channels: int, expected: torch.dtype | None = None) -> None:
+    check_tensor(f"batch_norm: {name}", values, "(C,)", 1)
     if values.shape != (channels,):
         raise ValueError(f"batch_norm: {name}: expected shape ({channels},), got {tuple(values.shape)}")
     if expected is not None and values.dtype != expected:
         raise TypeError(f"batch_norm: {name}: expected {expected} for a {x.dtype} signal, got {values.dtype}")
     if values.device != x.device:
         check_device(f"batch_norm: {name}", values, x.device)
+
+
+def _check_running(running: RunningStatistics, x: Tensor, channels: int) -> None:
+    if not isinstance(running, tuple | list) or len(running) != 3:
+        raise TypeError(
+            "batch_norm: running: expected a mean, a variance and a number of batches, "
+            f"got {len(running) if isinstance(running, tuple | list) else type(running).__name__}"
+        )
+    for name, values in zip(("running mean", "running variance"), running, strict=False):
+        _check_channels(name, values, x, channels)
+        check_floating(f"batch_norm: {name}", values)
+    batches = check_tensor("batch_norm: number of batches", running[2], "()", 0)
+    if batches.dtype != torch.int64:
+        raise TypeError(f"batch_norm: number of batches: expected int64, got {batches.dtype}")
+    check_device("batch_norm: number of batches", batches, x.device)
 
 
 @torch.no_grad()

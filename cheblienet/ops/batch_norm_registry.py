@@ -98,19 +98,22 @@ def _rows(inputs: _Inputs, channels_second: bool) -> _Inputs:
 def _check(op: str, x: Tensor, others: dict[str, Tensor | None], **channels: Tensor | None) -> None:
     """As csrc/batch_norm_operands.h does; `others` are signals like x, `channels` tensors (C,)."""
     operands = Operands(op, x)
-    operands.signal("x", x, None, None, None)
+    first = "s" if "grad" in others else "x"
+    operands.signal(first, x, None, None, None)
     for name, signal in others.items():
-        operands.check(name, signal, x.dtype, *x.shape)
+        (operands.optional if name == "residual" else operands.check)(name, signal, x.dtype, *x.shape)
+    operands.check("weight", channels["weight"], arithmetic_type(x), None)
     weight = channels["weight"]
     assert weight is not None
     for name, values in channels.items():
-        operands.check(name, values, arithmetic_type(x), *weight.shape[:1])
+        optional = name in ("mean", "var") and op == "batch_norm"
+        (operands.optional if optional else operands.check)(name, values, arithmetic_type(x), *weight.shape)
     if (channels.get("mean") is None) != (channels.get("var") is None):
         raise RuntimeError(f"{op}: mean, var: expected both or neither")
     (count,) = weight.shape
     torch._check(
         x.shape[2] == count or x.shape[1] == count,
-        lambda: f"{op}: x: expected (B, V, {count}) or (B, {count}, V), got {tuple(x.shape)}",
+        lambda: f"{op}: {first}: expected (B, V, {count}) or (B, {count}, V), got {tuple(x.shape)}",
     )
 
 
@@ -163,6 +166,7 @@ def _(
     relu: bool,
 ) -> tuple[Tensor, Tensor]:
     _check("batch_norm", x, {"residual": residual}, weight=weight, bias=bias, mean=mean, var=var)
+    Operands("batch_norm", x).check("mean", mean, arithmetic_type(x), *weight.shape)
     return torch.empty_like(x), _sum_like(x, residual)
 
 

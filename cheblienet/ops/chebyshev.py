@@ -57,7 +57,7 @@ def convolve(x: Tensor, weight: Tensor, pattern: list[Tensor], values: Tensor, b
     """
     device, dtype = x.device, x.dtype
     _check_parameters(x, weight, bias, device)
-    if torch.is_autocast_enabled(device.type):
+    if device.type != "meta" and torch.is_autocast_enabled(device.type):  # meta tensors have no autocast
         if dtype != torch.float64:  # autocast leaves double precision alone
             dtype = torch.get_autocast_dtype(device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
@@ -135,18 +135,29 @@ def _check_parameters(x: Tensor, weight: Tensor, bias: Tensor | None, device: to
         raise ValueError(f"chebyshev: weight: expected R, Cin, Cout of at least 1, got shape {tuple(weight.shape)}")
     check_device("chebyshev: weight", weight, device)
     if bias is not None:
+        check_tensor("chebyshev: bias", bias, "(Cout,)", 1)
         if bias.shape != (cout,):
             raise ValueError(f"chebyshev: bias: expected shape ({cout},), got {tuple(bias.shape)}")
         check_device("chebyshev: bias", bias, device)
 
 
 def _check_laplacian(laplacian: Csr, x: Tensor) -> None:
+    if not isinstance(laplacian, Csr):
+        raise TypeError(f"chebyshev: laplacian: expected a Csr, got {type(laplacian).__name__}")
     rows, col, values, tables = laplacian
+    for name, part, shape, ndim in (
+        ("rows", rows, "(V, 4)", 2),
+        ("col", col, "(E,)", 1),
+        ("values", values, "(E,)", 1),
+    ):
+        check_tensor(f"chebyshev: laplacian: {name}", part, shape, ndim)
+    if not isinstance(tables, tuple) or not all(isinstance(table, Tensor) for table in tables):
+        raise TypeError(f"chebyshev: laplacian: tables: expected a tuple of tensors, got {tables!r}")
     if rows.shape != (x.shape[1], 4):
         raise ValueError(
             f"chebyshev: laplacian: expected V = {x.shape[1]} vertices as in x {tuple(x.shape)}, got {rows.shape[0]}"
         )
-    if col.ndim != 1 or col.shape != values.shape:
+    if col.shape != values.shape:
         raise ValueError(
             f"chebyshev: laplacian: expected E columns and values, got {tuple(col.shape)} and {tuple(values.shape)}"
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
+from .._checks import check_has_numbers
 from . import tiles
 from .operands import Operands
 
@@ -49,6 +50,7 @@ def csr(matrix: Tensor) -> Csr:
         raise TypeError(f"csr: matrix: expected a torch.sparse_csr matrix, got {type(matrix).__name__}")
     if matrix.layout != torch.sparse_csr or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ValueError(f"csr: expected a square torch.sparse_csr matrix, got {matrix.layout} {tuple(matrix.shape)}")
+    check_has_numbers("csr: matrix", matrix)
     rowptr, col, values = matrix.crow_indices().long(), matrix.col_indices().long(), matrix.values()
     if not values.is_floating_point():
         raise TypeError(f"csr: matrix: expected floating-point values, got {values.dtype}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
-from .._checks import check_choice, check_device, check_floating, check_integer, check_tensor
+from .._checks import check_choice, check_device, check_floating, check_has_numbers, check_integer, check_tensor
 from . import reference, transforms
 from .operands import Operands
 
@@ -32,7 +32,7 @@ def gather_index(index: Tensor, num_vertices: int) -> GatherIndex:
     Raises TypeError for another dtype, ValueError for another shape, more than 255 members, an index out of range or an
     output without any member.
     """
-    check_tensor("gather_index: index", index, "(Vout, m)", 2)
+    check_has_numbers("gather_index: index", check_tensor("gather_index: index", index, "(Vout, m)", 2))
     check_integer("gather_index: num_vertices", num_vertices, 1)
     if index.dtype != torch.int64:
         raise TypeError(f"gather_index: index: expected int64, got {index.dtype}")
@@ -87,6 +87,8 @@ def gather_reduce(x: Tensor, pooling: GatherIndex, reduction: str) -> Tensor:
 
 def _check_index(pooling: GatherIndex, device: torch.device) -> None:
     """That its parts go together, as far as types and shapes tell."""
+    if not isinstance(pooling, GatherIndex):
+        raise TypeError(f"gather_reduce: pooling: expected a GatherIndex, got {type(pooling).__name__}")
     for name, part, shape, ndim in (
         ("members", pooling.members, "(Vout, m)", 2),
         ("rowptr", pooling.rowptr, "(Vin + 1,)", 1),

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import _library, _progress  # noqa: F401  (_library registers the operators)
-from .._checks import check_device, check_tensor
+from .._checks import check_device, check_has_numbers, check_number, check_tensor
 from . import transforms
 from .operands import Operands
 
@@ -28,11 +28,12 @@ def mutual_neighbors(
 
     Raises:
         TypeError: for other dtypes.
-        ValueError: for shapes that do not go together, vertices out of range, a squared distance to one that is negative
-            or NaN, or a limit that is.
+        ValueError: for shapes that do not go together, vertices out of range or their own neighbours, a squared distance
+            to one that is negative or NaN, or a limit that is.
+        RuntimeError: for a vertex with the same neighbour twice.
     """
     name = "mutual_neighbors: "
-    check_tensor(name + "index", index, "(V, K)", 2)
+    check_has_numbers(name + "index", check_tensor(name + "index", index, "(V, K)", 2))
     check_tensor(name + "sqdist", sqdist, "(V, K)", 2)
     transforms.refuse_inside("mutual_neighbors", index, sqdist)
     if index.dtype != torch.int64:
@@ -46,10 +47,10 @@ def mutual_neighbors(
     if least < -1 or largest >= len(index):
         wrong = least if least < -1 else largest
         raise ValueError(f"{name}index: expected vertices below {len(index)} or -1, got {wrong}")
+    _check_neighbours(index)
     if not bool(((sqdist >= 0) | (index < 0)).all()):
         raise ValueError(f"{name}sqdist: expected non-negative numbers, got a negative number or NaN")
-    if not limit >= 0:
-        raise ValueError(f"{name}limit: expected a non-negative number, got {limit}")
+    check_number(name + "limit", limit, 0, finite=False)
     index, sqdist = index.contiguous(), sqdist.detach().contiguous()
 
     def work(mailbox: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -57,6 +58,20 @@ def mutual_neighbors(
         return edge_index, edge_sqdist
 
     return _progress.run(work, len(index), index.device, "edges" if progress else None)
+
+
+def _check_neighbours(index: Tensor) -> None:
+    """That no vertex is its own neighbour and, on a GPU, that none is there twice; the CPU sees that as it sorts them."""
+    own = index == torch.arange(len(index), device=index.device)[:, None]
+    if own.any():
+        raise ValueError(
+            "mutual_neighbors: index: expected neighbours other than the vertex itself, "
+            f"got {int(own.any(1).int().argmax())} for itself"
+        )
+    if index.is_cuda:
+        ordered = index.sort(1).values
+        if ((ordered.diff(dim=1) == 0) & (ordered[:, 1:] >= 0)).any():
+            raise RuntimeError("mutual_neighbors: index: expected each neighbour of a vertex once, got one twice")
 
 
 @torch.library.register_fake("cheblienet::mutual_neighbors")

@@ -4,12 +4,15 @@ import torch
 from torch import Tensor
 
 from .. import _library, _progress  # noqa: F401  (_library registers the operators)
-from .._checks import check_integer, check_sigmas, check_tensor
+from .._checks import check_has_numbers, check_integer, check_sigmas, check_tensor
 from ..groups import Group
 from ..groups.builtin import built_in_name
 from . import transforms
 from .measured_neighbors import measured_neighbors
 from .operands import Operands
+
+# Coordinates and coefficients up to here, and down to its inverse, have squared distances that float64 holds.
+_LARGEST = 1e100
 
 
 def nearest_neighbors(
@@ -21,8 +24,8 @@ def nearest_neighbors(
     neighbour is chosen over an equally near one, so every symmetry of the sampling is a symmetry of the result.
 
     Args:
-        elements: (V, d) float64, the coordinates of `group` (angles in radians).
-        sigmas: the three positive coefficients of the metric.
+        elements: (V, d) float64, the coordinates of `group` (angles in radians), at most 1e100.
+        sigmas: the three coefficients of the metric, from 1e-100 to 1e100.
         K: number of neighbours, 1 <= K < V.
         group: one of `cheblienet.groups.GROUPS`, or one of one's own. Where a group has a distance of its own, all pairs are
             measured by its `squared_distance`: time grows like V^2, memory like V K, beside that of 2^17 pairs at a time.
@@ -36,13 +39,13 @@ def nearest_neighbors(
 
     Raises:
         TypeError: for elements that are no float64 tensor, or a group that is none.
-        ValueError: for another shape, coordinates that are not finite, K or sigmas out of range, or a group of one's own
-            whose distances are not finite, negative, or not the same in both directions.
+        ValueError: for another shape, coordinates that are not finite or above 1e100, K or sigmas out of range, or a group
+            of one's own whose distances are not finite, negative, or not the same in both directions.
     """
     name = "nearest_neighbors: "
     if not isinstance(group, Group):
         raise TypeError(f"{name}group: expected a cheblienet.groups.Group, got {type(group).__name__}")
-    check_tensor(name + "elements", elements, "(V, d)", 2)
+    check_has_numbers(name + "elements", check_tensor(name + "elements", elements, "(V, d)", 2))
     transforms.refuse_inside("nearest_neighbors", elements)
     if elements.dtype != torch.float64:
         raise TypeError(f"{name}elements: expected float64, got {elements.dtype}")
@@ -53,10 +56,14 @@ def nearest_neighbors(
         )
     if elements.shape[0] < 2:
         raise ValueError(f"{name}elements: expected at least 2 elements, got {elements.shape[0]}")
-    if not elements.isfinite().all():
-        raise ValueError(f"{name}elements: expected finite coordinates, got NaN or infinity")
+    if not (elements.abs() <= _LARGEST).all():
+        raise ValueError(
+            f"{name}elements: expected finite coordinates up to {_LARGEST:g}, got NaN, infinity or a larger one"
+        )
     K = check_integer(name + "K", K, 1, elements.shape[0] - 1)
     coefficients = check_sigmas(name + "sigmas", sigmas)
+    if not all(1 / _LARGEST <= sigma <= _LARGEST for sigma in coefficients):
+        raise ValueError(f"{name}sigmas: expected numbers from {1 / _LARGEST:g} to {_LARGEST:g}, got {coefficients}")
     elements = elements.detach().contiguous()
     compiled = built_in_name(group)
     if compiled is None:

@@ -9,21 +9,32 @@ Size = int | torch.SymInt | None  # None: any size
 class Operands:
     """Checks the tensors of one call, which live on one device; RuntimeError, as from the operators."""
 
-    def __init__(self, op: str, first: Tensor):
-        self.op, self.device = op, first.device
+    def __init__(self, op: str, first: Tensor | None):
+        self.op, self.first = op, first
+
+    def optional(self, name: str, value: Tensor | None, dtype: torch.dtype, *sizes: Size) -> None:
+        if value is not None:
+            self.check(name, value, dtype, *sizes)
 
     def check(self, name: str, value: Tensor | None, dtype: torch.dtype, *sizes: Size) -> None:
-        """That `value`, unless it is None, has this dtype and these sizes."""
-        if value is None:
-            return
+        """That `value` has this dtype and these sizes."""
+        value = self._given(name, value)
         shape = value.shape
         if value.dtype != dtype or len(shape) != len(sizes):
             raise RuntimeError(self._message(name, value, dtype, sizes))
         for got, size in zip(shape, sizes, strict=True):
             if size is not None:
                 torch._check(got == size, lambda: self._message(name, value, dtype, sizes))
-        if value.device != self.device:
-            raise RuntimeError(f"{self.op}: {name}: expected all tensors on {self.device}, got one on {value.device}")
+        if self.first is not None and value.device != self.first.device:
+            raise RuntimeError(
+                f"{self.op}: {name}: expected all tensors on {self.first.device}, got one on {value.device}"
+            )
+
+    def _given(self, name: str, value: Tensor | None) -> Tensor:
+        """The framework lets None pass for a tensor."""
+        if value is None:
+            raise RuntimeError(f"{self.op}: {name}: expected a tensor, got None")
+        return value
 
     def _message(self, name: str, value: Tensor, dtype: torch.dtype, sizes: tuple[Size, ...]) -> str:
         expected = ", ".join("any" if size is None else str(size) for size in sizes)
@@ -32,6 +43,7 @@ class Operands:
 
     def signal(self, name: str, value: Tensor, *sizes: Size) -> None:
         """The same of a signal, of any floating-point type."""
+        value = self._given(name, value)
         if value.dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
             raise RuntimeError(f"{self.op}: {name}: expected a floating-point tensor, got {_name(value.dtype)}")
         self.check(name, value, value.dtype, *sizes)

@@ -25,9 +25,13 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& neighbours, const Tens
   const double* distance = sqdist.const_data_ptr<double>();
   STD_TORCH_CHECK(std::all_of(neighbour, neighbour + vertices * k, [&](int64_t u) { return u >= -1 && u < vertices; }),
                   "mutual_neighbors: index: expected vertices below ", vertices, ", or -1 for none");
-  for (int64_t slot = 0; slot < vertices * k; ++slot)
+  for (int64_t slot = 0; slot < vertices * k; ++slot) {
     STD_TORCH_CHECK(neighbour[slot] < 0 || distance[slot] >= 0,
                     "mutual_neighbors: sqdist: expected non-negative numbers, got ", distance[slot]);
+    STD_TORCH_CHECK(neighbour[slot] != slot / k,
+                    "mutual_neighbors: index: expected neighbours other than the vertex, got ", neighbour[slot],
+                    " for itself");
+  }
 
   // Lookups read vertices of four bytes: 16 neighbours are one cache line. What they find is kept, not looked up again.
   Tensor sorted = new_result(index, {vertices, k}, ScalarType::Int),
@@ -37,6 +41,7 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& neighbours, const Tens
   double *member_sqdist = distances.mutable_data_ptr<double>(), *mean = means.mutable_data_ptr<double>();
   std::vector<int32_t> size(vertices);
   std::vector<int64_t> rowptr(vertices + 1);
+  bool twice = false;  // whether a thread has met a neighbour twice
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
     std::vector<Neighbour> list(k);
     for (int64_t v = first; v < last && !progress.stopped(); ++v) {
@@ -44,6 +49,8 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& neighbours, const Tens
       for (int64_t slot = v * k; slot < (v + 1) * k; ++slot)
         if (neighbour[slot] >= 0) *end++ = {neighbour[slot], distance[slot]};
       std::sort(list.begin(), end, [](const Neighbour& a, const Neighbour& b) { return a.vertex < b.vertex; });
+      const auto same = [](const Neighbour& a, const Neighbour& b) { return a.vertex == b.vertex; };
+      if (std::adjacent_find(list.begin(), end, same) != end) __atomic_store_n(&twice, true, __ATOMIC_RELAXED);
       size[v] = static_cast<int32_t>(end - list.begin());
       for (int64_t i = 0; i < size[v]; ++i) {
         member[v * k + i] = static_cast<int32_t>(list[i].vertex);
@@ -51,6 +58,7 @@ std::tuple<Tensor, Tensor> mutual_neighbors(const Tensor& neighbours, const Tens
       }
     }
   });
+  STD_TORCH_CHECK(!twice, "mutual_neighbors: index: expected each neighbour of a vertex once, got one twice");
   torch::stable::parallel_for(0, vertices, grain, [&](int64_t first, int64_t last) {
     for (int64_t v = first; v < last && !progress.stopped(); ++v)
       for (int64_t slot = v * k; slot < v * k + size[v]; ++slot) {

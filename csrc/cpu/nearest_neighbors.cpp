@@ -118,10 +118,13 @@ std::tuple<Tensor, Tensor> nearest_neighbors(const Tensor& points, const Tensor&
   const auto all_of = [](const Tensor& t, const auto& f) {
     return std::all_of(t.const_data_ptr<double>(), t.const_data_ptr<double>() + t.numel(), f);
   };
-  STD_TORCH_CHECK(all_of(elements, [](double c) { return std::isfinite(c); }),
-                  "nearest_neighbors: elements: expected finite coordinates, got NaN or infinity");
-  STD_TORCH_CHECK(all_of(sigmas, [](double s) { return s > 0 && std::isfinite(s); }),
-                  "nearest_neighbors: sigmas: expected three positive finite numbers");
+  // Squared distances of these are finite, and not rounded to zero.
+  constexpr double largest = 1e100;
+  STD_TORCH_CHECK(all_of(elements, [](double c) { return std::abs(c) <= largest; }),
+                  "nearest_neighbors: elements: expected finite coordinates up to ", largest);
+  STD_TORCH_CHECK(all_of(sigmas, [](double s) { return 1 / largest <= s && s <= largest; }),
+                  "nearest_neighbors: sigmas: expected three positive finite numbers from ", 1 / largest, " to ",
+                  largest);
   Tensor index = new_result(elements, {vertices, k}, ScalarType::Long),
          sqdist = new_result(elements, {vertices, k}, ScalarType::Double);
   const double* s = sigmas.const_data_ptr<double>();

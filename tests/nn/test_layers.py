@@ -219,7 +219,7 @@ def test_says_what_is_wrong(graph):
         layer(torch.randn(3, 144))
     with pytest.raises(TypeError, match="weight: expected torch.float64 as in x, got torch.float32"):
         layer(torch.randn(2, 3, 144, dtype=torch.float64))
-    with pytest.raises(ValueError, match="kernel_size: expected an integer at least 1, got 0"):
+    with pytest.raises(ValueError, match="kernel_size: expected an integer between 1 and 1048576, got 0"):
         gnn.ChebConv(3, 5, 0, graph)
     with pytest.raises(TypeError, match="graph: expected a Graph, got Tensor"):
         gnn.ChebConv(3, 5, 2, torch.eye(3))
@@ -277,8 +277,8 @@ def test_no_samples_are_no_error_in_evaluation(layer):
         (lambda: NORM(SIGNAL[..., 0], SIGNAL[0, :, 0]), r"residual: expected shape \(2, 3\) as x, got \(3,\)"),
         (lambda: NORM(SIGNAL, 3), "residual: expected a tensor, got int"),
         (lambda: gnn.VertexBatchNorm(0), "num_features: expected an integer at least 1, got 0"),
-        (lambda: gnn.VertexBatchNorm(3, eps=-1.0), "eps: expected a number of at least 0, got -1.0"),
-        (lambda: gnn.VertexBatchNorm(3, momentum=2), "momentum: expected a number from 0 to 1 or None, got 2"),
+        (lambda: gnn.VertexBatchNorm(3, eps=-1.0), "eps: expected a finite number of at least 0, got -1.0"),
+        (lambda: gnn.VertexBatchNorm(3, momentum=2), "momentum: expected a finite number between 0 and 1, got 2"),
         (lambda: gnn.GlobalPool("max")(SIGNAL[..., :0]), "x: expected at least one vertex"),
         (lambda: gnn.SE2SpatialPool(2, None, "max"), r"size: expected \(nx, ny, ntheta\), got None"),
         (

@@ -30,7 +30,7 @@ class WideResSE2GEChebNet(nn.Module):
 
     Raises:
         TypeError: for graphs that are none, or with `reduction` have no `size`.
-        ValueError: if `reduction` is given without the two finer graphs, or a graph has another number of vertices than
+        ValueError: if `reduction` is given without the two finer graphs or they without it, or a graph has another number of vertices than
             pooling leaves of the finer one.
     """
 
@@ -54,6 +54,12 @@ class WideResSE2GEChebNet(nn.Module):
         check_integer("WideResSE2GEChebNet: out_channels", out_channels, 1)
         check_choice("WideResSE2GEChebNet: eval_reduction", eval_reduction, REDUCTIONS)
         if reduction is None:
+            for name, graph in (("graph_lvl1", graph_lvl1), ("graph_lvl2", graph_lvl2)):
+                if graph is not None and graph is not graph_lvl0:
+                    raise ValueError(
+                        f"WideResSE2GEChebNet: {name}: expected None without a reduction, which leads from a graph to the "
+                        "next coarser one"
+                    )
             graph_lvl1 = graph_lvl2 = graph_lvl0
         elif graph_lvl1 is None or graph_lvl2 is None:
             raise ValueError("WideResSE2GEChebNet: reduction: expected None without graph_lvl1 and graph_lvl2")

@@ -1,0 +1,370 @@
+"""The functions of cheblienet.ops, against their definitions in float64."""
+
+import strategies as some
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from judge import cases, close, judge
+
+from cheblienet import ops
+from cheblienet.ops import reference
+
+SIZES = st.sampled_from([1, 2, 3, 5, 8, 17, 33])
+CONTENTS = (*some.CONTENTS, "nonfinite")
+
+
+def in_float64(value):
+    """Without the history of gradients, but asking for one where the original does."""
+    if isinstance(value, tuple):
+        return type(value)(*map(in_float64, value)) if hasattr(value, "_fields") else tuple(map(in_float64, value))
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    return value.detach().double().requires_grad_(value.requires_grad)
+
+
+def absolute(arguments):
+    def of(t):
+        floating = isinstance(t, torch.Tensor) and t.is_floating_point()
+        return t.detach().abs().requires_grad_(t.requires_grad) if floating else t
+
+    return {name: ops.Csr(*map(of, t)) if isinstance(t, ops.Csr) else of(t) for name, t in arguments.items()}
+
+
+def compare_gradients(y, arguments, expected, wide, bound, bounds, units):
+    """The gradients of a random linear function of y; `bounds` are leaves of `bound`, whose terms all have one sign."""
+
+    def leaves(arguments):
+        return [part for value in arguments.values() for part in (value if isinstance(value, tuple) else [value])]
+
+    asked = [i for i, t in enumerate(leaves(arguments)) if isinstance(t, torch.Tensor) and t.requires_grad]
+    if not asked:
+        return
+    dy = some.numbers(y.shape, y.dtype, "ordinary", 1)
+    triples = []
+    for result, of, direction in (
+        (y, arguments, dy),
+        (expected, wide, dy.double()),
+        (bound, bounds, dy.double().abs()),
+    ):
+        inputs = [leaves(of)[i] for i in asked]
+        if result.requires_grad:
+            triples.append(torch.autograd.grad(result, inputs, direction, materialize_grads=True, allow_unused=True))
+        else:  # the definition does not look at the Laplacian for one order
+            triples.append([torch.zeros_like(t) for t in inputs])
+    for actual, wanted, largest in zip(*triples, strict=True):
+        close(actual, wanted, largest, units, y.dtype if actual.dtype != torch.float64 else torch.float64)
+
+
+def magnitude(x, weight, laplacian, bias=None):
+    """The reference with absolute values and all signs alike: what rounding is relative to."""
+    orders = [x]
+    for _ in range(1, weight.shape[0]):
+        previous, scale = (0, 1) if len(orders) == 1 else (orders[-2], 2)
+        orders.append(scale * reference._sparse_product(laplacian, orders[-1]) + previous)
+    y = torch.einsum("kbvi,kio->bvo", torch.stack(orders), weight)
+    return y if bias is None else y + bias
+
+
+@st.composite
+def convolutions(draw, contents=CONTENTS):
+    dtype = draw(st.sampled_from(some.FLOATS))
+    sums = torch.float64 if dtype == torch.float64 else torch.float32
+    vertices, cin, cout = draw(st.integers(1, 30)), draw(SIZES), draw(SIZES)
+    laplacian = ops.csr(draw(some.matrices(vertices, sums)))
+    if draw(st.booleans()):
+        laplacian = laplacian._replace(values=laplacian.values.requires_grad_())
+    return some.Arguments(
+        {
+            "x": draw(some.tensors((draw(st.integers(0, 3)), vertices, cin), dtype, contents)),
+            "weight": draw(some.tensors((draw(st.integers(1, 5)), cin, cout), dtype)),
+            "laplacian": laplacian,
+            "bias": draw(st.none() | some.tensors((cout,), dtype)),
+        }
+    )
+
+
+def right_convolution(arguments):
+    def right(y):
+        x = arguments["x"]
+        assert y.dtype == x.dtype
+        if y.device.type == "meta":
+            assert y.shape == (*x.shape[:2], arguments["weight"].shape[2])
+            return
+        if not arguments["weight"].isfinite().all():  # a vertex without neighbours may not see those of higher orders
+            return
+        wide = {name: in_float64(t) for name, t in arguments.items()}
+        bounds = absolute(wide)
+        expected, bound = reference.chebyshev(**wide), magnitude(**bounds)
+        # Terms of one sum are added in any order, in the type of the arithmetic or with one rounding more of each.
+        units = 64.0
+        close(y, expected, bound, units)
+        if all(part.detach().isfinite().all() for part in (x, arguments["weight"])):
+            compare_gradients(y, arguments, expected, wide, bound, bounds, units)
+
+    return right
+
+
+@cases(1.5)
+@given(convolutions())
+def test_a_convolution_is_right(arguments):
+    judge(ops.chebyshev, arguments, right_convolution(arguments), valid=True)
+
+
+@cases(0.5)
+@given(convolutions(some.CONTENTS))
+def test_a_convolution_on_meta_has_the_shape(arguments):
+    laplacian = ops.Csr(*(t.to("meta") for t in arguments["laplacian"][:3]))
+    moved = {k: t.to("meta") if isinstance(t, torch.Tensor) else t for k, t in arguments.items()}
+    moved["laplacian"] = laplacian
+    judge(ops.chebyshev, moved, right_convolution(moved), valid=True)
+
+
+@cases(1.5)
+@given(convolutions(), st.data())
+def test_a_convolution_of_anything_is_right_or_refused(arguments, data):
+    arguments = some.Arguments({k: t.detach() if isinstance(t, torch.Tensor) else t for k, t in arguments.items()})
+    name = data.draw(st.sampled_from(list(arguments)))
+    if name == "laplacian" and data.draw(st.integers(0, 3)):
+        part = data.draw(st.sampled_from(ops.Csr._fields))
+        spoilt = data.draw(some.spoilt(getattr(arguments[name], part)))
+        arguments[name] = arguments[name]._replace(**{part: spoilt})
+    else:
+        arguments[name] = data.draw(some.spoilt(arguments[name]))
+    judge(ops.chebyshev, arguments, right_convolution(arguments))
+
+
+@cases(1.5)
+@given(st.data())
+def test_a_csr_is_its_matrix_or_refused(data):
+    dtype = data.draw(st.sampled_from([torch.float64, torch.float32]))
+    matrix = data.draw(some.matrices(data.draw(st.integers(0, 12)), dtype))
+    how = data.draw(st.sampled_from(["as it is", "junk", "parts"]))
+    if how == "junk":
+        matrix = data.draw(some.spoilt(matrix.to_dense()))
+    elif how == "parts":
+        parts = [matrix.crow_indices(), matrix.col_indices(), matrix.values()]
+        place = data.draw(st.integers(0, 2))
+        parts[place] = data.draw(some.changed(parts[place]))
+        matrix = torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False)
+
+    def right(found):
+        rows, col, values, _ = found
+        dense = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+        for vertex, first, last, _ in rows.tolist():
+            dense[vertex, rows[:, 0].long()[col[first:last].long()]] = values[first:last].double()
+        torch.testing.assert_close(dense, matrix.to_dense().double(), rtol=0, atol=0)
+
+    judge(ops.csr, {"matrix": matrix}, right, valid=how == "as it is")
+
+
+@st.composite
+def tables(draw):
+    vertices, outputs, members = draw(st.integers(1, 12)), draw(st.integers(0, 9)), draw(st.integers(1, 5))
+    index = torch.randint(-1, vertices, (outputs, members), generator=some.generator(draw(st.integers(0, 999))))
+    index[:, 0].clamp_(min=0)
+    return some.placed(index, draw(st.sampled_from(some.MEMORIES))), vertices
+
+
+@cases()
+@given(tables(), st.data())
+def test_a_gather_index_is_right_or_refused(table, data):
+    arguments = {"index": table[0], "num_vertices": table[1]}
+    spoilt = data.draw(st.sampled_from([None, *arguments]))
+    if spoilt:
+        arguments[spoilt] = data.draw(some.spoilt(arguments[spoilt]))
+
+    def right(found):
+        named = found.members.flatten()
+        for v in range(arguments["num_vertices"]):
+            entries = found.entry[found.rowptr[v] : found.rowptr[v + 1]]
+            assert torch.equal(entries, (named == v).nonzero()[:, 0])
+        assert torch.equal(found.members, arguments["index"])
+
+    judge(ops.gather_index, arguments, right, valid=spoilt is None)
+
+
+@st.composite
+def poolings(draw):
+    index, vertices = draw(tables())
+    dtype = draw(st.sampled_from(some.FLOATS))
+    return some.Arguments(
+        {
+            "x": draw(some.tensors((draw(st.integers(0, 3)), vertices, draw(st.integers(0, 9))), dtype, CONTENTS)),
+            "pooling": ops.gather_index(index, vertices),
+            "reduction": draw(st.sampled_from(["max", "avg", "rand"])),
+        }
+    )
+
+
+def right_pooling(arguments):
+    def right(y):
+        x, (index, _, _), reduction = arguments.values()
+        assert y.dtype == x.dtype
+        assert y.shape == (len(x), len(index), x.shape[2])
+        if y.device.type == "meta":
+            return
+        wide = x.detach().double().requires_grad_()
+        if reduction == "rand":
+            members = torch.where(index[None, :, :, None] >= 0, x.detach()[:, index.clamp(min=0)], torch.inf)
+            same = ((members == y[:, :, None]) | (members.isnan() & y[:, :, None].isnan())).all(3).all(0)
+            assert (same & (index >= 0)).any(1).all()
+            return
+        expected = reference.gather_reduce(wide, index, None, reduction)
+        bound = reference.gather_reduce(wide.detach().abs(), index, None, reduction)
+        close(y, expected, bound * (1 if reduction == "max" else index.shape[1]), 2 if reduction == "avg" else 0)
+        if x.requires_grad and y.numel() and x.isfinite().all():
+            dy = some.numbers(y.shape, y.dtype, "whole", 2)
+            (actual,), (expected,) = (
+                torch.autograd.grad(a, b, g) for a, b, g in ((y, x, dy), (expected, wide, dy.double()))
+            )
+            close(actual, expected, torch.full_like(expected, 8.0 * len(index)), 2)
+
+    return right
+
+
+@cases(1.5)
+@given(poolings(), st.data())
+def test_a_pooling_is_right_or_refused(arguments, data):
+    spoilt = data.draw(st.sampled_from([None, *arguments]))
+    if spoilt:
+        arguments["x"] = arguments["x"].detach()
+        part = data.draw(st.sampled_from([None, *ops.GatherIndex._fields]))
+        if spoilt == "pooling" and part:
+            changed = data.draw(some.spoilt(getattr(arguments["pooling"], part)))
+            # The numbers of the transposed index are for the gradient, which reads them.
+            arguments["pooling"] = arguments["pooling"]._replace(**{part: changed})
+        else:
+            arguments[spoilt] = data.draw(some.spoilt(arguments[spoilt]))
+    judge(ops.gather_reduce, arguments, right_pooling(arguments), valid=spoilt is None)
+
+
+@st.composite
+def normalisations(draw):
+    dtype = draw(st.sampled_from(some.FLOATS))
+    sums = torch.float64 if dtype == torch.float64 else torch.float32
+    batch, vertices, channels = draw(st.integers(1, 4)), draw(st.integers(2, 20)), draw(SIZES)
+    second = draw(st.booleans())
+    shape = (batch, channels, vertices) if second else (batch, vertices, channels)
+    made = some.Arguments(
+        {
+            "x": draw(some.tensors(shape, dtype, CONTENTS)),
+            "weight": draw(some.tensors((channels,), sums, ("ordinary", "zero"))),
+            "bias": draw(some.tensors((channels,), sums, ("ordinary", "mixed"))),
+            "mean": None,
+            "var": None,
+            "residual": draw(st.none() | some.tensors(shape, dtype, ("ordinary", "whole"))),
+            "relu": draw(st.booleans()),
+            "eps": draw(st.sampled_from([1e-5, 1e-3, 1.0])),
+            "running": None,
+            "momentum": draw(st.sampled_from([0.1, 0.0, 1.0, None])),
+            "channels_second": second,
+        }
+    )
+    statistics = draw(st.sampled_from(["batch", "given", "running"]))
+    if statistics == "given":
+        made["mean"] = draw(some.tensors((channels,), sums, ("ordinary", "zero"), grad=False))
+        made["var"] = draw(some.tensors((channels,), sums, ("ordinary", "zero"), grad=False)).square()
+    elif statistics == "running":
+        of = draw(st.sampled_from([sums, torch.float64, torch.bfloat16]))
+        made["running"] = torch.zeros(channels, dtype=of), torch.ones(channels, dtype=of), torch.tensor(3)
+    return made
+
+
+def right_normalisation(arguments):
+    running = arguments.get("running")
+    before = (
+        [t.clone() for t in running] if isinstance(running, tuple) and isinstance(running[0], torch.Tensor) else None
+    )
+
+    def right(found):
+        y, mean, var = found
+        x, eps = arguments["x"], arguments["eps"]
+        assert (y.dtype, y.shape) == (x.dtype, x.shape)
+        if y.device.type == "meta":
+            return
+        s = x if arguments["residual"] is None else x + arguments["residual"]
+        s, y = (t.transpose(1, 2) if arguments["channels_second"] else t for t in (s.detach().double(), y))
+        weight, bias = (arguments[name].detach().double() for name in ("weight", "bias"))
+        if arguments["mean"] is None:
+            wanted, spread = s.mean((0, 1)), s.var((0, 1), correction=0)
+            squares = s.square().mean((0, 1))
+            close(mean, wanted, s.abs().mean((0, 1)), 4)
+            # Of numbers that are all alike, rounding is what is left of the variance.
+            close(
+                var, spread, spread + squares * torch.finfo(mean.dtype).eps ** 2 * 1e3 + 1e3 * 2.0**-104 * squares, 16
+            )
+            if before is not None:
+                follow(arguments, before, mean, var, s.shape[0] * s.shape[1], squares)
+        mean, var = mean.detach().double(), var.detach().double()
+        expected, _, _ = reference.batch_norm(s, weight, bias, mean, var, relu=arguments["relu"], eps=eps)
+        scale = weight.abs() / torch.sqrt(var + eps)
+        bound = (s.abs() + mean.abs()) * scale + bias.abs()
+        # What leaves the range of the arithmetic is in no range.
+        bound = torch.where(torch.maximum(bound, s.square().amax((0, 1)) + var) < 1e38, bound, torch.inf)
+        sums = torch.finfo(torch.float64 if x.dtype == torch.float64 else torch.float32).eps
+        close(y, expected, expected.abs() + bound * sums / torch.finfo(x.dtype).eps + 0 * bound, 16)
+
+    return right
+
+
+def follow(arguments, before, mean, var, count, squares):
+    step = 1 / (int(before[2]) + 1) if arguments["momentum"] is None else arguments["momentum"]
+    assert int(arguments["running"][2]) == int(before[2]) + 1
+    unbiased = var.double() * count / (count - 1)
+    for after, was, towards in zip(arguments["running"], before, (mean.double(), unbiased), strict=False):
+        close(
+            after,
+            was.double() * (1 - step) + towards * step,
+            was.double().abs() + towards.abs(),
+            4,
+            max(was.dtype, mean.dtype, key=lambda t: torch.finfo(t).eps),
+        )
+
+
+@cases(1.5)
+@given(normalisations(), st.data())
+def test_a_normalisation_is_right_or_refused(arguments, data):
+    spoilt = data.draw(st.sampled_from([None, None, *arguments]))
+    if spoilt:
+        arguments = some.Arguments({k: t.detach() if isinstance(t, torch.Tensor) else t for k, t in arguments.items()})
+        if spoilt == "running" and arguments["running"] and data.draw(st.booleans()):
+            place, parts = data.draw(st.integers(0, 2)), list(arguments["running"])
+            parts[place] = data.draw(some.spoilt(parts[place]))
+            arguments["running"] = tuple(parts)
+        else:
+            arguments[spoilt] = data.draw(some.spoilt(arguments[spoilt]))
+    names = ("number of batches",)
+    judge(ops.batch_norm, arguments, right_normalisation(arguments), valid=spoilt is None, names=names)
+
+
+@cases(0.5)
+@given(normalisations())
+def test_gradients_of_a_normalisation_are_right(arguments):
+    """In float64, of ordinary numbers, whose rounding is far below the tolerance."""
+    for name, t in arguments.items():
+        if isinstance(t, torch.Tensor):
+            arguments[name] = some.numbers(t.shape, torch.float64, "ordinary", len(name)).requires_grad_(
+                t.requires_grad
+            )
+    arguments["running"] = None
+    if arguments["var"] is not None:
+        arguments["var"] = arguments["var"].detach().abs() + 0.1
+    asked = [t for t in arguments.values() if isinstance(t, torch.Tensor) and t.requires_grad]
+    if not asked:
+        return
+
+    def right(found):
+        names = ("weight", "bias", "mean", "var", "residual", "relu", "eps")
+        x, residual = (
+            t if t is None or not arguments["channels_second"] else t.transpose(1, 2)
+            for t in (arguments["x"], arguments["residual"])
+        )
+        given_ = {**{name: arguments[name] for name in names}, "residual": residual}
+        expected = reference.batch_norm(x, **given_)[0]
+        expected = expected.transpose(1, 2) if arguments["channels_second"] else expected
+        dy = some.numbers(expected.shape, torch.float64, "ordinary", 3)
+        pairs = (torch.autograd.grad(y, asked, dy, materialize_grads=True) for y in (found[0], expected))
+        for actual, wanted in zip(*pairs, strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=1e-8, atol=1e-7)
+
+    judge(ops.batch_norm, arguments, right, valid=True)
