@@ -40,10 +40,11 @@ class ImageSet(NamedTuple):
     std: tuple[float, ...]
 
     def subset(self, count: int | None, seed: int) -> "ImageSet":
-        """`count` images, at least 1, drawn without replacement, the same for a seed; all of them for None or too many."""
-        if count is not None:
-            check_integer("subset: count", count, 1)
-        if count is None or count >= len(self.images):
+        """`count` images drawn without replacement, the same for the same seed; all of them for None or too many.
+
+        ValueError for a count below 1.
+        """
+        if count is None or check_integer("subset: count", count, 1) >= len(self.images):
             return self
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count]
         return self._replace(images=self.images[chosen], labels=self.labels[chosen])

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from cheblienet.data import load_images
+from cheblienet.train.summary import plain_errors
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NEEDED = {
     "train_mnist": [],
@@ -111,3 +114,18 @@ def test_a_run_resumed_with_other_flags_names_them(tmp_path_factory, flag, messa
     with pytest.raises(ValueError, match=rf"{out}/checkpoint.pt: belongs to a run with .*{message}"):
         program([*command, "--resume", flag], side=8)
     assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("lr: wrong"), FileExistsError("out: taken"), FloatingPointError("the loss is nan")]
+)
+def test_programs_say_what_is_wrong_in_a_line(error):
+    with pytest.raises(SystemExit, match=rf"^error: {error}$"), plain_errors():
+        raise error
+    with pytest.raises(ZeroDivisionError), plain_errors():  # a fault of the program's own keeps its traceback
+        raise ZeroDivisionError
+
+
+def test_a_subset_has_an_image():
+    with pytest.raises(ValueError, match="count: expected an integer at least 1, got -5"):
+        load_images("digits", "", True, 8, 1).subset(-5, 0)
