@@ -73,7 +73,7 @@ CASES = [
     ),
     (
         nearest_neighbors,
-        {"elements": torch.full((5, 2), 1e101).double()},
+        {"elements": torch.full((5, 2), 1e101, dtype=torch.float64)},
         "elements: expected finite coordinates up to 1e",
     ),
     (
