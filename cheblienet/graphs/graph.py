@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .._checks import check_flag, check_integer
+from .._checks import check_flag, check_has_numbers, check_integer
 from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
@@ -406,6 +406,7 @@ class Graph:
             raise TypeError(f"{name}: x: expected a float64 or float32 tensor (..., V), got {got}")
         if x.layout != torch.strided:
             raise TypeError(f"{name}: x: expected a dense tensor (..., V), got {x.layout}")
+        check_has_numbers(f"{name}: x", x)
         if x.ndim == 0 or x.shape[-1] != self._num_vertices:
             raise ValueError(f"{name}: x: expected V = {self._num_vertices} in the last place, got {tuple(x.shape)}")
 

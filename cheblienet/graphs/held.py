@@ -42,8 +42,16 @@ class Held(Generic[T]):
 
 
 def full_device(device: torch.device | str | None) -> torch.device:
-    """The device by its full name: "cuda" and "cuda:0" are one place and share one copy."""
-    device = torch.device("cpu" if device is None else device)
+    """The device by its full name: "cuda" and "cuda:0" are one place and share one copy.
+
+    TypeError for what names none, ValueError for a GPU that this machine has not.
+    """
+    if not isinstance(device, torch.device):  # those of tensors are there, and asked for at every call of a layer
+        if device is not None and not isinstance(device, str):
+            raise TypeError(f"device: expected a torch.device, its name or None, got {device!r}")
+        device = torch.device("cpu" if device is None else device)
+        if device.type == "cuda" and not (device.index or 0) < torch.cuda.device_count():
+            raise ValueError(f"device: expected one that this machine has, got {device}")
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return device

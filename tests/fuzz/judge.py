@@ -37,14 +37,18 @@ def judge(call, arguments, right=None, *, valid=False, names=()):
     _watch(call, arguments)
     try:
         result = call(**arguments)
-    except _REFUSALS as error:
+    except _REFUSALS as refusal:
+        error = refusal
+    except Exception as fault:
+        raise AssertionError(f"{fault!r}\n{describe(arguments)}") from fault
+    else:
+        error = None
+    if error is not None:
         assert not valid, f"valid input is refused: {error!r}\n{describe(arguments)}"
         named = [name for name in (*arguments, *names) if re.search(rf"\b{name}\b", str(error))]
         assert named, f"names no argument: {error!r}\n{describe(arguments)}"
         _COUNTS["refused"] += 1
         return None
-    except Exception as error:
-        raise AssertionError(f"{error!r}\n{describe(arguments)}") from error
     if right is not None:
         try:
             right(result)

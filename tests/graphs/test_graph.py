@@ -186,6 +186,16 @@ BOTH_WAYS = torch.tensor([[0, 1], [1, 0]])
         ((BOTH_WAYS - 1, None, 2), ValueError, r"vertices between 0 and 1, got \(-1, 0\)"),
         ((BOTH_WAYS, None, 2.0), TypeError, "num_vertices: expected an integer"),
         ((BOTH_WAYS[:, :0],), ValueError, "num_vertices: expected an integer where there are no edges"),
+        ((BOTH_WAYS, None, 2**31), ValueError, "num_vertices: expected an integer between 1 and 2147483647"),
+        ((BOTH_WAYS, None, 2**62), ValueError, "num_vertices: expected an integer between 1 and 2147483647"),
+        ((BOTH_WAYS.to("meta"),), ValueError, "edge_index: expected a tensor that holds numbers, got one on meta"),
+        ((BOTH_WAYS, torch.ones(2) > 0), TypeError, "edge_weight: expected real numbers, got torch.bool"),
+        ((BOTH_WAYS, torch.ones(2) * 1j), TypeError, "edge_weight: expected real numbers, got torch.complex64"),
+        (
+            (BOTH_WAYS, torch.full((2,), 1e-50).double() + 1e-50),
+            ValueError,
+            "edge_weight: expected values that float32 does",
+        ),
         ((BOTH_WAYS, torch.ones(3)), ValueError, "edge_weight: expected one value for each of 2 edges, got 3"),
         ((BOTH_WAYS, torch.ones(2, 1)), ValueError, "edge_weight: expected shape"),
         ((BOTH_WAYS, -torch.ones(2)), ValueError, r"edge_weight: expected finite .* got -1.0 at edge \(0, 1\)"),
@@ -203,6 +213,16 @@ def test_bad_distances_and_types(graph):
         Graph(BOTH_WAYS, edge_sqdist=torch.tensor([1.0, 2.0]))
     with pytest.raises(TypeError, match=r"dtype: expected a floating-point type, got torch.int64"):
         graph.get_laplacian(dtype=torch.int64)
+    with pytest.raises(TypeError, match="rescale: expected True or False, got 2"):
+        graph.get_laplacian(2)
+    for call in (graph.get_laplacian, graph.laplacian_csr):
+        with pytest.raises(TypeError, match="device: expected a torch.device, its name or None, got True"):
+            call(device=True)
+        with pytest.raises(ValueError, match="device: expected one that this machine has, got cuda:99"):
+            call(device="cuda:99")
+    for call in (lambda x: graph.diffuse(x, 1.0), lambda x: graph.apply_kernel(torch.exp, x)):
+        with pytest.raises(ValueError, match="x: expected a tensor that holds numbers, got one on meta"):
+            call(torch.ones(5, device="meta"))
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])

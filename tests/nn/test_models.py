@@ -92,6 +92,14 @@ def test_pooled_network_trains(graph):
         WideResSE2GEChebNet(3, 5, 3, coarse, middle, Graph(torch.tensor([[0, 1], [1, 0]])), reduction="max")
 
 
+def test_finer_graphs_without_a_reduction_are_refused(graph):
+    other = SE2GEGraph((8, 8, 2), (1.0, 1.0, 1.0), 8)
+    with pytest.raises(ValueError, match="graph_lvl1: expected None without a reduction"):
+        WideResSE2GEChebNet(1, 3, 2, graph, other, other)
+    with pytest.raises(ValueError, match="graph_lvl2: expected None without a reduction"):
+        WideResSE2GEChebNet(1, 3, 2, graph, graph_lvl2=other)
+
+
 def test_capacity_counts_trainable_parameters(graph):
     network = WideResSE2GEChebNet(1, 10, 4, graph, res_depth=2, widen_factor=2)
     assert capacity(network) == sum(p.numel() for p in network.parameters())

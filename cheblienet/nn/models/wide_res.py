@@ -30,8 +30,8 @@ class WideResSE2GEChebNet(nn.Module):
 
     Raises:
         TypeError: for graphs that are none, or with `reduction` have no `size`.
-        ValueError: if `reduction` is given without the two finer graphs or they without it, or a graph has another number of vertices than
-            pooling leaves of the finer one.
+        ValueError: if `reduction` is given without the two finer graphs or they without it, or a graph has another number
+            of vertices than pooling leaves of the finer one.
     """
 
     def __init__(
