@@ -104,6 +104,7 @@ class Tensor {
   explicit Tensor(TensorData* data) : data_(data) {}
 
   TensorData* get() const { return data_.get(); }
+  bool defined() const { return data_ != nullptr; }
   int64_t dim() const { return static_cast<int64_t>(data_->sizes.size()); }
   int64_t size(int64_t i) const { return data_->sizes.at(i); }
   IntHeaderOnlyArrayRef sizes() const { return data_->sizes; }
