@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._checks import check_device, check_floating, check_number, check_tensor
+from .._checks import check_device, check_flag, check_floating, check_number, check_tensor
 from . import transforms
 from .batch_norm_registry import by_batch, by_given, vertex_major
 
@@ -50,6 +50,8 @@ def batch_norm(
             of range.
         NotImplementedError: where a transform of `torch.func` cannot move `running` in place.
     """
+    check_flag("batch_norm: relu", relu)
+    check_flag("batch_norm: channels_second", channels_second)
     check_tensor("batch_norm: x", x, "(B, C, V)" if channels_second else "(B, V, C)", 3)
     check_floating("batch_norm: x", x)
     check_number("batch_norm: eps", eps, 0)

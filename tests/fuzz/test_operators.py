@@ -95,6 +95,10 @@ def right_convolution(arguments):
         wide = {name: in_float64(t) for name, t in arguments.items()}
         bounds = absolute(wide)
         expected, bound = reference.chebyshev(**wide), magnitude(**bounds)
+        if x.dtype == torch.bfloat16 and min(wide["weight"].shape[1:]) >= 32:
+            # The tiles of a processor (AMX) take denormal factors for zero.
+            info, largest = torch.finfo(x.dtype), bounds["x"].detach().nan_to_num().amax() if x.numel() else 0
+            bound = bound + info.smallest_normal / info.eps * x.shape[2] * (1 + largest)
         # Terms of one sum are added in any order, in the type of the arithmetic or with one rounding more of each.
         units = 64.0
         close(y, expected, bound, units)
@@ -130,7 +134,7 @@ def test_a_convolution_of_anything_is_right_or_refused(arguments, data):
         arguments[name] = arguments[name]._replace(**{part: spoilt})
     else:
         arguments[name] = data.draw(some.spoilt(arguments[name]))
-    judge(ops.chebyshev, arguments, right_convolution(arguments))
+    judge(ops.chebyshev, arguments, right_convolution(arguments), names=ops.Csr._fields)
 
 
 @cases(1.5)

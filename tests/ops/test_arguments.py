@@ -53,6 +53,8 @@ CASES = [
     (batch_norm, {"weight": None}, "weight: expected a tensor"),
     (batch_norm, {"bias": torch.ones(4).to_sparse_coo()}, "bias: expected a dense tensor"),
     (batch_norm, {"residual": 3.0}, "residual: expected a tensor"),
+    (batch_norm, {"relu": torch.ones(0)}, "relu: expected True or False"),
+    (batch_norm, {"channels_second": np.ones(0)}, "channels_second: expected True or False"),
     (batch_norm, {"eps": "small"}, "eps: expected a number, got 'small'"),
     (batch_norm, {"eps": float("nan")}, "eps: expected a finite number of at least 0, got nan"),
     (batch_norm, {"momentum": [0.1]}, "momentum: expected a number"),
