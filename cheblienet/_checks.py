@@ -9,6 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+# Indices are int32 in the operators.
+MAX_VERTICES = 2**31 - 1
+
 # Each is a process of its own with some hundred MB.
 MAX_WORKERS = 256
 
@@ -21,6 +24,23 @@ def check_integer(name: str, value: object, minimum: int, maximum: int | None = 
         expected = f"at least {minimum}" if maximum is None else f"between {minimum} and {maximum}"
         raise ValueError(f"{name}: expected an integer {expected}, got {value}")
     return int(value)
+
+
+def check_size(name: str, value: object, axes: Sequence[str], more: int = 0) -> tuple[int, ...]:
+    """The numbers of vertices along `axes`, at least 1 each; up to `more` others may follow, which are left out.
+
+    ValueError for other lengths, what is no sequence, and more than 2^31 - 1 vertices.
+    """
+    try:
+        counts = tuple(value)  # type: ignore[arg-type]
+    except TypeError:  # a tensor without dimensions has __iter__ all the same
+        counts = ()
+    if not len(axes) <= len(counts) <= len(axes) + more:
+        raise ValueError(f"{name}: expected ({', '.join(axes)}), got {value!r}")
+    size = tuple(check_integer(f"{name}: {axis}", n, 1) for axis, n in zip(axes, counts, strict=False))
+    if math.prod(size) > MAX_VERTICES:
+        raise ValueError(f"{name}: expected at most {MAX_VERTICES} vertices, got {size}")
+    return size
 
 
 def check_number(name: str, value: object, minimum: float, maximum: float = math.inf, *, finite: bool = True) -> float:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .._checks import check_flag, check_has_numbers, check_integer
+from .._checks import MAX_VERTICES, check_flag, check_has_numbers, check_integer
 from ..ops.csr import csr_from_rows, with_tiles
 from . import spectral
 from .checks import checked_index, checked_values, sorted_edges
@@ -64,7 +64,7 @@ class Graph:
                 raise ValueError(f"{name}: num_vertices: expected an integer where there are no edges, got None")
             num_vertices = int(index.max()) + 1
         # The number of an edge, source * V + target, is an int64, and that of a vertex in a `Csr` an int32.
-        num_vertices = check_integer(f"{name}: num_vertices", num_vertices, 1, 2**31 - 1)
+        num_vertices = check_integer(f"{name}: num_vertices", num_vertices, 1, MAX_VERTICES)
         index, order, reverse = sorted_edges(f"{name}: edge_index", index, num_vertices)
         weight, sqdist = torch.ones(len(order)), torch.full((len(order),), torch.nan)
         if edge_weight is not None:

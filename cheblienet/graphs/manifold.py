@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._checks import check_choice, check_floating, check_integer, check_tensor
+from .._checks import check_choice, check_floating, check_has_numbers, check_integer, check_size, check_tensor
 from ..groups import R2, S2, SE2, SO3, Group
 from ..groups.builtin import built_in_name, has_built_in_sampling
 from ..ops.measured_neighbors import sqdist_to_all
@@ -101,6 +101,7 @@ class GEGraph(Graph):
         name = "GEGraph.from_elements"
         check_group(name, group, GEGraph)
         elements = check_floating(f"{name}: elements", check_tensor(f"{name}: elements", elements, "(V, d)", 2))
+        check_has_numbers(f"{name}: elements", elements)
         elements = elements.detach().to(elements.device if elements.is_cuda else "cpu", torch.float64, copy=True)
         metric, K, kernel = checked_parameters(name, group, len(elements), sigmas, K, kernel)
         if centroid is not None:
@@ -252,13 +253,8 @@ class _SampledGraph(GEGraph):
 
     def _checked_size(self, size: object) -> tuple[int, ...]:
         """`size` with the number of orientations last, which is 1 on R2 and S2, where callers may give any or none."""
-        name, axes = f"{type(self).__name__}: size", self._axes
-        has_orientations = axes[-1] in ("ntheta", "nalpha")
-        lengths = (len(axes),) if has_orientations else (len(axes), len(axes) + 1)
-        values = tuple(size) if isinstance(size, Iterable) else ()
-        if len(values) not in lengths:
-            raise ValueError(f"{name}: expected ({', '.join(axes)}), got {size!r}")
-        counts = tuple(check_integer(f"{name}: {axis}", n, 1) for axis, n in zip(axes, values, strict=False))
+        has_orientations = self._axes[-1] in ("ntheta", "nalpha")
+        counts = check_size(f"{type(self).__name__}: size", size, self._axes, 0 if has_orientations else 1)
         return counts if has_orientations else (*counts, 1)
 
 

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from .._checks import check_choice, check_floating, check_integer, check_tensor
+from .._checks import MAX_VERTICES, check_choice, check_floating, check_integer, check_size, check_tensor
 from ..graphs.held import full_device
 from ..groups import icosphere
 from ..ops.gather_reduce import REDUCTIONS
 
 _CPU = torch.device("cpu")  # where tables are made, whatever the default device is
 _MOST = 255  # members of an output vertex
-_MOST_VERTICES = 2**31 - 1
 
 
 class _Reduction(nn.Module):
@@ -106,20 +105,6 @@ class _VertexPool(_Reduction):
         return f"num_vertices={self.num_vertices}, {super().extra_repr()}"
 
 
-def _check_size(owner: str, size: Sequence[int], names: str) -> list[int]:
-    expected = names.split(", ")
-    try:
-        counts = tuple(size)
-    except TypeError:  # a tensor without dimensions is an Iterable all the same
-        counts = ()
-    if len(counts) != len(expected):
-        raise ValueError(f"{owner}: size: expected ({names}), got {size!r}")
-    checked = [check_integer(f"{owner}: size: {name}", n, 1) for name, n in zip(expected, counts, strict=True)]
-    if math.prod(checked) > _MOST_VERTICES:
-        raise ValueError(f"{owner}: size: expected at most {_MOST_VERTICES} vertices, got {tuple(size)}")
-    return checked
-
-
 def _over_orientations(table: Tensor, num_spatial: int, num_orientations: int) -> Tensor:
     """The table of one orientation layer, repeated for all: spatial vertices run fastest."""
     shift = num_spatial * torch.arange(num_orientations, device=_CPU)[:, None, None]
@@ -137,7 +122,7 @@ class SE2SpatialPool(_VertexPool):
     """
 
     def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
-        nx, ny, ntheta = _check_size("SE2SpatialPool", size, "nx, ny, ntheta")
+        nx, ny, ntheta = check_size("SE2SpatialPool: size", size, ("nx", "ny", "ntheta"))
         k = check_integer("SE2SpatialPool: kernel_size", kernel_size, 1, min(nx, ny, math.isqrt(_MOST)))
         grid = torch.arange(nx * ny, device=_CPU).view(ny, nx)
         squares = grid.unfold(0, k, k).unfold(1, k, k)  # (ny / k, nx / k, k, k)
@@ -156,8 +141,8 @@ class SE2SpatialUnpool(_VertexPool):
     """
 
     def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg") -> None:
-        nx, ny, ntheta = _check_size("SE2SpatialUnpool", size, "nx, ny, ntheta")
-        most = math.isqrt(_MOST_VERTICES // (nx * ny * ntheta))  # a square that large on each vertex
+        nx, ny, ntheta = check_size("SE2SpatialUnpool: size", size, ("nx", "ny", "ntheta"))
+        most = math.isqrt(MAX_VERTICES // (nx * ny * ntheta))  # a square that large on each vertex
         k = check_integer("SE2SpatialUnpool: kernel_size", kernel_size, 1, most)
         source = torch.arange(nx * ny, device=_CPU).view(ny, nx).repeat_interleave(k, 0).repeat_interleave(k, 1)
         table = _over_orientations(source.reshape(-1, 1), nx * ny, ntheta)
@@ -183,7 +168,7 @@ class SO3SpatialPool(_VertexPool):
     """
 
     def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
-        num_sphere, nalpha = _check_size("SO3SpatialPool", size, "num_sphere, nalpha")
+        num_sphere, nalpha = check_size("SO3SpatialPool: size", size, ("num_sphere", "nalpha"))
         level = _icosphere_level("SO3SpatialPool", kernel_size, num_sphere)
         table = None
         if kernel_size == 2:
@@ -206,7 +191,7 @@ class SO3SpatialUnpool(_VertexPool):
     """
 
     def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg") -> None:
-        num_sphere, nalpha = _check_size("SO3SpatialUnpool", size, "num_sphere, nalpha")
+        num_sphere, nalpha = check_size("SO3SpatialUnpool: size", size, ("num_sphere", "nalpha"))
         level = _icosphere_level("SO3SpatialUnpool", kernel_size, num_sphere)
         table = None
         if kernel_size == 2:
@@ -225,7 +210,7 @@ class SO3OrientationPool(_VertexPool):
     """
 
     def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
-        num_sphere, nalpha = _check_size("SO3OrientationPool", size, "num_sphere, nalpha")
+        num_sphere, nalpha = check_size("SO3OrientationPool: size", size, ("num_sphere", "nalpha"))
         k = check_integer("SO3OrientationPool: kernel_size", kernel_size, 1, min(nalpha, _MOST))
         if nalpha % k:
             raise ValueError(f"SO3OrientationPool: kernel_size: expected a divisor of nalpha = {nalpha}, got {k}")

@@ -195,9 +195,6 @@ def test_a_graph_of_elements_is_right_or_refused(group, kernel, data):
     if spoilt:
         arguments["elements"] = elements.detach()
         arguments[spoilt] = data.draw(some.spoilt(arguments[spoilt]))
-        value = arguments[spoilt]
-        # Known faults of what builds graphs from elements, left out: a meta tensor of elements.
-        assume(spoilt != "elements" or not isinstance(value, torch.Tensor) or value.device.type == "cpu")
 
     def right(graph):
         weight, sqdist = graph.edge_weight, graph.edge_sqdist
@@ -214,7 +211,12 @@ SAMPLED = st.sampled_from([graphs.R2GEGraph, graphs.SE2GEGraph, graphs.S2GEGraph
 
 
 @cases()
-@given(SAMPLED, st.lists(st.sampled_from([0, 1, 2, 3, 4, 12, 42, -1, True, 2.0, None]), max_size=4), KERNELS, st.data())
+@given(
+    SAMPLED,
+    st.lists(st.sampled_from([0, 1, 2, 3, 4, 12, 42, -1, True, 2.0, None, 2**40]), max_size=4),
+    KERNELS,
+    st.data(),
+)
 def test_a_sampled_graph_is_right_or_refused(kind, size, kernel, data):
     right_size = {"r2": (3, 4), "se2": (3, 2, 4), "s2": (12,), "so3": (12, 2)}[kind._group.name]
     size = data.draw(st.sampled_from([right_size, size, size]))
