@@ -155,7 +155,7 @@ def test_a_normalisation_is_right_or_refused(training, affine, tracking, data):
     arguments |= {"affine": affine, "track_running_stats": tracking}
     spoilt = spoil_one(data, arguments, ("num_features", "eps", "momentum"))
     layer = judge(nn.VertexBatchNorm, arguments, valid=spoilt is None)
-    if layer is None:
+    if layer is None or layer.num_features > 100:
         return
     dtype = data.draw(st.sampled_from(some.FLOATS))
     shape = data.draw(st.integers(2, 3)), layer.num_features, data.draw(st.integers(1, 6))
