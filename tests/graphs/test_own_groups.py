@@ -221,6 +221,6 @@ def test_names_that_a_graph_cannot_have(attributes, error, message):
 
 def test_the_example_of_the_docs(capsys):
     page = (Path(__file__).resolve().parents[2] / "docs" / "graphs.md").read_text()
-    example, output = re.findall(r"```python\n(.*?)```\n\n((?:    .*\n)*)", page, re.DOTALL)[0]
+    example, output = re.findall(r"```python\n(.*?)```\n\n((?:    [^\n]*\n)*)", page, re.DOTALL)[0]
     exec(compile(example, "docs/graphs.md", "exec"), {})
     assert capsys.readouterr().out == textwrap.dedent(output)
