@@ -3,7 +3,10 @@
 import copy
 import math
 import pickle
+import re
+import textwrap
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -214,3 +217,10 @@ def test_names_that_a_graph_cannot_have(attributes, error, message):
     group = type("Odd", (ThreeSpace,), attributes)()
     with pytest.raises(error, match=f"GEGraph.from_elements: group: Odd: .*{message}"):
         GEGraph.from_elements(group, torch.rand(9, 3), (1.0, 1.0, 1.0), 4)
+
+
+def test_the_example_of_the_docs(capsys):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "graphs.md").read_text()
+    example, output = re.findall(r"```python\n(.*?)```\n\n((?:    [^\n]*\n)*)", page, re.DOTALL)[0]
+    exec(compile(example, "docs/graphs.md", "exec"), {})
+    assert capsys.readouterr().out == textwrap.dedent(output)
