@@ -38,7 +38,7 @@ def test_says_what_is_wrong():
         ops.mutual_neighbors(index, sqdist.float())
     with pytest.raises(ValueError, match=r"sqdist: expected shape \(6, 3\) as index, got \(6, 2\)"):
         ops.mutual_neighbors(index, sqdist[:, :2])
-    with pytest.raises(ValueError, match=r"limit: expected a non-negative number, got nan"):
+    with pytest.raises(ValueError, match=r"limit: expected a number of at least 0, got nan"):
         ops.mutual_neighbors(index, sqdist, math.nan)
     index[2, 1] = 6
     with pytest.raises(ValueError, match=r"index: expected vertices below 6 or -1, got 6"):
