@@ -107,7 +107,7 @@ class VertexBatchNorm(nn.BatchNorm1d):
 
     def _uses_operator(self, x: Tensor) -> bool:
         """Elsewhere than on these devices the operator has no kernel."""
-        return not self._synchronises() and x.ndim == 3 and x.device.type in ("cpu", "cuda")
+        return not self._synchronises() and x.ndim == 3 and x.device.type in ("cpu", "cuda", "meta")
 
     def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Weight and bias as the operator wants them for `x`."""

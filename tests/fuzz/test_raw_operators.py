@@ -206,7 +206,8 @@ def right(operator, arguments, was):
 
 
 # The dispatcher refuses sparse tensors, and says of which kind.
-NAMES = ("SparseCPU", "SparseMeta", "rows", "col", "number of batches", "running mean", "running variance", "tables")
+KINDS = ("SparseCPU", "SparseMeta", "SparseCsrCPU", "SparseCsrMeta")
+NAMES = (*KINDS, "rows", "col", "number of batches", "running mean", "running variance", "tables")
 
 
 @st.composite

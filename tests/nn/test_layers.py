@@ -320,3 +320,14 @@ def test_batch_normalisation_without_a_bias():
     ours, theirs = gnn.VertexBatchNorm(6, bias=False), torch.nn.BatchNorm1d(6, bias=False)
     x = torch.randn(4, 10, 6).transpose(1, 2)
     torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("momentum", [None, 0.1])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_normalisation_on_meta_has_the_shape(momentum, training):
+    layer = gnn.VertexBatchNorm(3, momentum=momentum, device="meta").train(training)
+    x = torch.randn(2, 3, 4, device="meta", requires_grad=True)
+    y = layer(x, residual=x, relu=True)
+    y.sum().backward()
+    assert y.shape == x.grad.shape == x.shape
+    assert y.device.type == "meta"
