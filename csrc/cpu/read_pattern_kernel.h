@@ -16,7 +16,7 @@ inline bool rows_fit(const RowSpan* rows, int64_t vertices, int64_t entries, boo
   Vector row = {}, moved = {}, wrong = {};  // of the lanes that start a row
   for (int i = 0; i < N; ++i) row[i] = i / 4;
   int64_t r = 0;
-  for (; r + N / 4 < vertices; r += N / 4, row += N / 4) {
+  for (; r + N / 4 + 1 < vertices; r += N / 4, row += N / 4) {  // `next` ends inside one row more
     const Vector vertex = load<Vector>(number + 4 * r), begin = load<Vector>(number + 4 * r + 1),
                  end = load<Vector>(number + 4 * r + 2), next = load<Vector>(number + 4 * r + 5);
     moved |= vertex ^ row;
