@@ -42,7 +42,7 @@ sanitize: $(VENV)/.built
 	ASAN_OPTIONS=detect_leaks=0 build/address/test_threads
 	! build/address/test_threads bounds 2> build/address/bounds
 	! build/address/test_threads overflow 2> build/address/overflow
-	cd build/address && $(WATCHED) $(CURDIR)/$(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml -p no:cacheprovider \
+	cd build/address && $(WATCHED) $(CURDIR)/$(BIN)/python -m pytest --capture=sys -c $(CURDIR)/pyproject.toml -p no:cacheprovider \
 	  -k "not compile" $(CURDIR)/tests/ops $(CURDIR)/tests/nn/test_layers.py
 
 bench: $(VENV)/.built
