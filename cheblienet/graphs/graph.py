@@ -254,8 +254,7 @@ class Graph:
             device: where to; None for the CPU.
             dtype: floating-point type of the values.
         """
-        if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-            raise TypeError(f"get_laplacian: dtype: expected a floating-point type, got {dtype}")
+        _check_floating_type("get_laplacian: dtype", dtype)
         return self._laplacian(check_flag("get_laplacian: rescale", rescale), full_device(device), dtype).clone()
 
     def _laplacian(self, rescale: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -277,7 +276,11 @@ class Graph:
 
         On a GPU, `tiles` adds the tables by which it convolves faster, as layers ask for: about a second of the CPU for a
         million vertices, once. A sub-graph that is drawn anew at every step goes without.
+
+        TypeError for a `dtype` that is not floating point, or `tiles` that are not True or False.
         """
+        _check_floating_type("laplacian_csr: dtype", dtype)
+        check_flag("laplacian_csr: tiles", tiles)
         key = (full_device(device), dtype)
         if key not in self._csrs:
             rowptr, col, values = self._laplacian_rows(True, device)
@@ -441,3 +444,8 @@ class Graph:
         scale = 2 / self.lambda_max if rescale else 1.0
         edges = self._edges.on(full_device(device))
         return laplacian_rows(edges, self._num_vertices, scale, scale - 1 if rescale else 1.0)
+
+
+def _check_floating_type(name: str, dtype: object) -> None:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"{name}: expected a floating-point type, got {dtype}")

@@ -225,6 +225,12 @@ def test_bad_distances_and_types(graph):
             call(torch.ones(5, device="meta"))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64, None, torch.zeros(2).numpy()])
+def test_operators_take_a_laplacian_of_floating_point_numbers_only(graph, dtype):
+    with pytest.raises(TypeError, match="laplacian_csr: dtype: expected a floating-point type"):
+        graph.laplacian_csr(dtype=dtype)
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
 def test_a_copy_makes_its_own_results(graph, duplicate):
     laplacian = graph.laplacian_csr()
