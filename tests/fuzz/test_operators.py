@@ -198,4 +198,5 @@ def test_a_pooling_is_right_or_refused(arguments, data):
             arguments["pooling"] = arguments["pooling"]._replace(**{part: changed})
         else:
             arguments[spoilt] = data.draw(some.spoilt(arguments[spoilt]))
-    judge(ops.gather_reduce, arguments, right_pooling(arguments), valid=spoilt is None)
+    # The operator calls the members its index.
+    judge(ops.gather_reduce, arguments, right_pooling(arguments), valid=spoilt is None, names=("index",))
