@@ -1,6 +1,8 @@
 """Symmetries of samplings, and layers and networks under all of them."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -330,3 +332,10 @@ def test_directions_have_a_head():
     found = [symmetries(GEGraph.from_elements(directions, e, ANISOTROPIC, 12)) for e in (half, whole)]
     assert [len(symmetries_) for symmetries_ in found] == [1, 8]
     assert all(s.preserves_graph for s in found[1])
+
+
+def test_the_example_of_the_page(capsys):
+    page = Path(__file__).resolve().parents[1] / "docs" / "equivariance.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    exec(compile(example, str(page), "exec"), {})
+    assert capsys.readouterr().out.count("True True") == 8

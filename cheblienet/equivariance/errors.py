@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._checks import check_floating, check_has_numbers, check_number, check_tensor
-from ..graphs.manifold import GEGraph
+from ..graphs import GEGraph
 from .interpolation import Interpolation, interpolation
 from .places import check_graph, is_plane
 from .symmetries import Elements, Symmetry, symmetries

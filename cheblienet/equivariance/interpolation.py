@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import ConvexHull, KDTree
 from torch import Tensor
 
-from ..graphs.manifold import GEGraph
+from ..graphs import GEGraph
 from ..groups import R2, SE2, S2Group, SE2Group, SO3Group
 from .places import check_graph, is_plane, lines, places
 

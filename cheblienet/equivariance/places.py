@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..graphs import Graph
-from ..graphs.manifold import GEGraph
+from ..graphs import GEGraph, Graph
 from ..groups import R2Group, S2Group, SE2Group, SO3Group
 
 

@@ -15,7 +15,7 @@ import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from ..graphs.manifold import GEGraph
+from ..graphs import GEGraph
 from .places import check_graph, is_plane, lines, places
 
 # Far above the rounding of coordinates, about 1e-15, and far below the distance of two elements.
@@ -79,20 +79,21 @@ class Elements:
     def __init__(self, name: str, graph: object) -> None:
         self.graph = check_graph(name, graph)
         self.plane, self.places, self._lines = is_plane(self.graph), places(self.graph), lines(self.graph)
-        self._tree = KDTree(self._moved(torch.eye(3, dtype=torch.float64)))
+        self._tree = KDTree(self._moved(torch.eye(3, dtype=torch.float64), slice(None)))
 
     def permutation(self, matrix: Tensor) -> Tensor | None:
         """(V,) int64: which element each one becomes by a matrix (3, 3), or None where it becomes none."""
-        distance, index = self._tree.query(self._moved(matrix), distance_upper_bound=_TOLERANCE)
-        if distance.max() == np.inf or len(np.unique(index)) < len(index):
-            return None
-        return torch.from_numpy(index)
+        for some in (slice(64), slice(None)):  # most matrices that permute only places are refused by a few elements
+            distance, index = self._tree.query(self._moved(matrix, some), distance_upper_bound=_TOLERANCE)
+            if distance.max() == np.inf:
+                return None
+        return torch.from_numpy(index) if len(np.unique(index)) == len(index) else None
 
-    def _moved(self, matrix: Tensor) -> Tensor:
-        at = self.places @ matrix.T
+    def _moved(self, matrix: Tensor, some: slice) -> Tensor:
+        at = self.places[some] @ matrix.T
         if self._lines is None:
             return at
-        along = self._lines @ matrix.T
+        along = self._lines[some] @ matrix.T
         if self.graph.group.has_orientation:  # a vector and its opposite are one line
             along = (along[:, :, None] * along[:, None, :]).flatten(1)
         return torch.cat([at, along], -1)
