@@ -21,15 +21,15 @@ _NEAR_FACES = 32  # among the nearest so many triangles is the one that a point 
 
 
 class Interpolation(NamedTuple):
-    """What every vertex takes: `weight` (V, m) of the vertices `index` (V, m)."""
+    """What every vertex takes: `weight` (V, m) of the vertices `source` (V, m)."""
 
-    index: Tensor
+    source: Tensor
     weight: Tensor
 
     def move(self, signal: Tensor) -> Tensor:
         """The signal (..., V) moved."""
         weight = self.weight.to(signal)
-        terms = (signal[..., index] * w for index, w in zip(self.index.T.to(signal.device), weight.T, strict=True))
+        terms = (signal[..., vertex] * w for vertex, w in zip(self.source.T.to(signal.device), weight.T, strict=True))
         return sum(terms, torch.zeros_like(signal))
 
 

@@ -172,7 +172,7 @@ def _axis(rotation: Tensor) -> Tensor:
     """The unit vector about which a rotation turns by 0 to 180 degrees, of half turns the one in the upper half."""
     outer = rotation + rotation.T + (1 - rotation.trace()) * torch.eye(3, dtype=torch.float64)
     column = outer[:, outer.diagonal().argmax()]
-    axis = column / column.norm()
+    axis: Tensor = column / column.norm()
     sense = torch.stack([(rotation - rotation.T)[k] for k in ((2, 1), (0, 2), (1, 0))])
     if sense.norm() > 1e-6:
         return axis * torch.sign(axis @ sense)
