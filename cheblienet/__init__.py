@@ -20,9 +20,9 @@ __version__ = version("cheblienet")
 from ._library import build_info  # noqa: E402  (a part of what was found)
 
 if TYPE_CHECKING:
-    from . import graphs, groups, nn, ops
+    from . import equivariance, graphs, groups, nn, ops
 
-__all__ = ["__version__", "build_info", "graphs", "groups", "nn", "ops"]
+__all__ = ["__version__", "build_info", "equivariance", "graphs", "groups", "nn", "ops"]
 
 
 def __getattr__(name: str) -> ModuleType:
