@@ -160,8 +160,8 @@ class Graph:
     def neighborhood(self, vertex_index: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The neighbours of a vertex, ascending, and the weights and squared distances of the edges to them."""
         vertex: object = vertex_index
-        if isinstance(vertex_index, Tensor) and vertex_index.numel() == 1:
-            vertex = vertex_index.item()
+        if isinstance(vertex_index, Tensor) and vertex_index.layout == torch.strided and vertex_index.numel() == 1:
+            vertex = check_has_numbers("neighborhood: vertex_index", vertex_index).item()
         vertex = check_integer("neighborhood: vertex_index", vertex, 0, self._num_vertices - 1)
         index, sqdist, weight = self._edges.on_cpu
         first, last = torch.searchsorted(index[0], torch.tensor([vertex, vertex + 1])).tolist()

@@ -62,6 +62,10 @@ def test_neighborhood(graph):
         graph.neighborhood(5)
     with pytest.raises(TypeError, match="vertex_index"):
         graph.neighborhood(0.5)
+    with pytest.raises(ValueError, match="vertex_index: expected a tensor that holds numbers, got one on meta"):
+        graph.neighborhood(torch.zeros((), dtype=torch.int64, device="meta"))
+    with pytest.raises(TypeError, match="vertex_index: expected an integer"):
+        graph.neighborhood(torch.ones(1, dtype=torch.int64).to_sparse())
 
 
 def test_laplacian_is_the_formula(graph):
