@@ -12,6 +12,9 @@ from torch import Tensor
 # Indices are int32 in the operators.
 MAX_VERTICES = 2**31 - 1
 
+# The product of three such numbers, and of four bytes, is an int64.
+MAX_CHANNELS = 2**20
+
 # Each is a process of its own with some hundred MB.
 MAX_WORKERS = 256
 

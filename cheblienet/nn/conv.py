@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._checks import check_flag, check_integer, check_tensor
+from .._checks import MAX_CHANNELS, check_flag, check_integer, check_tensor
 from ..graphs import Graph
 from ..graphs.fingerprint import differences
 from ..ops.chebyshev import convolve
-
-_MOST = 2**20  # the product of three such numbers, and of four bytes, is an int64
 
 
 class ChebConv(nn.Module):
@@ -39,9 +37,9 @@ class ChebConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, graph: Graph, bias: bool = True) -> None:
         super().__init__()
-        self.in_channels = check_integer("ChebConv: in_channels", in_channels, 1, _MOST)
-        self.out_channels = check_integer("ChebConv: out_channels", out_channels, 1, _MOST)
-        self.kernel_size = check_integer("ChebConv: kernel_size", kernel_size, 1, _MOST)
+        self.in_channels = check_integer("ChebConv: in_channels", in_channels, 1, MAX_CHANNELS)
+        self.out_channels = check_integer("ChebConv: out_channels", out_channels, 1, MAX_CHANNELS)
+        self.kernel_size = check_integer("ChebConv: kernel_size", kernel_size, 1, MAX_CHANNELS)
         if not isinstance(graph, Graph):
             raise TypeError(f"ChebConv: graph: expected a Graph, got {type(graph).__name__}")
         with_bias = check_flag("ChebConv: bias", bias)

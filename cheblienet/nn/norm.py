@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .. import ops
-from .._checks import check_device, check_floating, check_integer, check_number
+from .._checks import MAX_CHANNELS, check_device, check_floating, check_integer, check_number
 from ..ops.batch_norm import move_running_statistics
 from ..ops.batch_norm_registry import statistics_of
 from .sync import global_statistics, world_size
@@ -24,7 +24,7 @@ class VertexBatchNorm(nn.BatchNorm1d):
     are those of `nn.BatchNorm1d`.
 
     Args:
-        num_features: C, from 1 to 2^31 - 1.
+        num_features: C, from 1 to 2^20.
         eps: what is added to the variance, finite, at least 0.
         momentum: share of the batch in running statistics, from 0 to 1; None for the mean of all batches.
         args, kwargs: the others of `nn.BatchNorm1d`.
@@ -40,7 +40,7 @@ class VertexBatchNorm(nn.BatchNorm1d):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, *args: Any, **kwargs: Any
     ) -> None:
-        num_features = check_integer("VertexBatchNorm: num_features", num_features, 1, 2**31 - 1)
+        num_features = check_integer("VertexBatchNorm: num_features", num_features, 1, MAX_CHANNELS)
         check_number("VertexBatchNorm: eps", eps, 0)
         if momentum is not None:
             check_number("VertexBatchNorm: momentum", momentum, 0, 1)

@@ -283,7 +283,7 @@ def test_no_samples_are_no_error_in_evaluation(layer):
         (lambda: NORM(SIGNAL, SIGNAL + 1j), "residual: expected float64, float32, bfloat16 or float16"),
         (lambda: gnn.VertexBatchNorm(3, eps="small"), "eps: expected a number, got 'small'"),
         (lambda: gnn.VertexBatchNorm(3, momentum=True), "momentum: expected a number, got True"),
-        (lambda: gnn.VertexBatchNorm(0), "num_features: expected an integer between 1 and 2147483647, got 0"),
+        (lambda: gnn.VertexBatchNorm(0), "num_features: expected an integer between 1 and 1048576, got 0"),
         (lambda: gnn.VertexBatchNorm(3, eps=-1.0), "eps: expected a finite number of at least 0, got -1.0"),
         (lambda: gnn.VertexBatchNorm(3, momentum=2), "momentum: expected a finite number between 0 and 1, got 2"),
         (lambda: gnn.GlobalPool("max")(SIGNAL[..., :0]), "x: expected at least one vertex"),

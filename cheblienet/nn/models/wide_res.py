@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..._checks import check_choice, check_integer
+from ..._checks import MAX_CHANNELS, check_choice, check_integer
 from ...graphs import Graph
 from ...ops.gather_reduce import REDUCTIONS
 from ..blocks import NetworkBlock, ResidualBlock
@@ -51,7 +51,7 @@ class WideResSE2GEChebNet(nn.Module):
         super().__init__()
         check_integer("WideResSE2GEChebNet: res_depth", res_depth, 1)
         check_integer("WideResSE2GEChebNet: widen_factor", widen_factor, 1)
-        check_integer("WideResSE2GEChebNet: out_channels", out_channels, 1)
+        check_integer("WideResSE2GEChebNet: out_channels", out_channels, 1, MAX_CHANNELS)
         check_choice("WideResSE2GEChebNet: eval_reduction", eval_reduction, REDUCTIONS)
         if reduction is None:
             for name, graph in (("graph_lvl1", graph_lvl1), ("graph_lvl2", graph_lvl2)):
