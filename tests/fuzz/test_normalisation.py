@@ -55,7 +55,7 @@ def right_normalisation(arguments):
         y, mean, var = found
         x, eps = arguments["x"], arguments["eps"]
         assert (y.dtype, y.shape) == (x.dtype, x.shape)
-        if y.device.type == "meta":
+        if y.device.type == "meta" or not y.numel():
             return
         s = x if arguments["residual"] is None else x + arguments["residual"]
         s, y = (t.transpose(1, 2) if arguments["channels_second"] else t for t in (s.detach().double(), y))
