@@ -159,7 +159,7 @@ def _attempt(pair: tuple[Path, Path], level: int) -> str | None:
     except ValueError as error:
         return str(error)
     except Exception as error:
-        if isinstance(error, OSError) and error.filename == str(pair[1]):
+        if isinstance(error, OSError) and str(pair[1]) in (error.filename, error.filename2):
             raise
         return f"{pair[0]}: {type(error).__name__}: {error}"
     return None
