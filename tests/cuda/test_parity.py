@@ -223,15 +223,15 @@ def error_cases():
 
 def value_error_cases():
     """Errors that depend on values, so that somebody must have them."""
-    elements, index = torch.rand(9, 2, dtype=torch.float64), torch.tensor([[1, 2], [2, 3], [3, 0], [0, 1]])
-    sqdist = torch.zeros(4, 2, dtype=torch.float64)
+    elements, index = torch.rand(9, 2, dtype=torch.float64), torch.zeros(4, 2, dtype=torch.int64)
+    near, sqdist = torch.tensor([[1, 2], [2, 3], [3, 0], [0, 1]]), torch.zeros(4, 2, dtype=torch.float64)
     return [
         (lambda to: ops.nearest_neighbors(to(elements), ONES, 9, R2), r"K: expected an integer between 1 and 8, got 9"),
         (lambda to: ops.nearest_neighbors(to(elements), ONES, 0, R2), r"K: expected an integer between 1 and 8, got 0"),
         (lambda to: ops.nearest_neighbors(to(elements), (1.0, 0.0, 1.0), 2, R2), r"sigmas: expected three positive"),
         (lambda to: ops.nearest_neighbors(to(elements / 0), ONES, 2, R2), r"elements: expected finite coordinates"),
-        (lambda to: ops.mutual_neighbors(to(index + 1), to(sqdist)), r"index: expected vertices below 4 or -1, got 4"),
-        (lambda to: ops.mutual_neighbors(to(index), to(sqdist), -1.0), r"limit: expected a number of at least 0, got -1"),
+        (lambda to: ops.mutual_neighbors(to(near + 1), to(sqdist)), r"index: expected vertices below 4 or -1, got 4"),
+        (lambda to: ops.mutual_neighbors(to(near), to(sqdist), -1.0), r"limit: expected a number of at least 0, got -1"),
         (lambda to: ops.gather_index(to(index), 0), r"num_vertices: expected an integer at least 1, got 0"),
         (lambda to: ops.gather_index(to(index + 3), 3), r"index: expected members from 0 to 2, or -1 for none"),
         (lambda to: ops.gather_index(to(index - 1), 3), r"index: expected a member for each output, got none for 0"),
