@@ -95,7 +95,9 @@ def everything(graph):
         if not name.startswith("_"):
             value = getattr(graph, name)
             found[name] = value if not callable(value) else None
-    found["get_laplacian"] = [graph.get_laplacian(r, dtype=d) for r in (False, True) for d in (torch.float32, torch.float64)]
+    found["get_laplacian"] = [
+        graph.get_laplacian(r, dtype=d) for r in (False, True) for d in (torch.float32, torch.float64)
+    ]
     found["get_eigen_space"] = [graph.get_eigen_space(), graph.get_eigen_space(True), graph.get_eigen_space(k=3)]
     found["neighborhood"] = graph.neighborhood(1)
     found["diff_kernel"] = graph.diff_kernel(torch.exp)
