@@ -5,6 +5,7 @@ import torch
 from judge import close
 
 from cheblienet import ops
+from cheblienet.ops import reference
 
 
 def in_float64(value):
@@ -47,3 +48,13 @@ def compare_gradients(y, arguments, expected, wide, bound, bounds, units):
             triples.append([torch.zeros_like(t) for t in inputs])
     for actual, wanted, largest in zip(*triples, strict=True):
         close(actual, wanted, largest, units, y.dtype if actual.dtype != torch.float64 else torch.float64)
+
+
+def magnitude(x, weight, laplacian, bias=None):
+    """The reference with absolute values and all signs alike: what rounding is relative to."""
+    orders = [x]
+    for _ in range(1, weight.shape[0]):
+        previous, scale = (0, 1) if len(orders) == 1 else (orders[-2], 2)
+        orders.append(scale * reference._sparse_product(laplacian, orders[-1]) + previous)
+    y = torch.einsum("kbvi,kio->bvo", torch.stack(orders), weight)
+    return y if bias is None else y + bias

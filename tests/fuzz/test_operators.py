@@ -5,23 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from judge import cases, close, judge
-from plain import absolute, compare_gradients, in_float64
+from plain import absolute, compare_gradients, in_float64, magnitude
 
 from cheblienet import ops
 from cheblienet.ops import reference
 
 SIZES = st.sampled_from([1, 2, 3, 5, 8, 17, 33])
 CONTENTS = (*some.CONTENTS, "nonfinite")
-
-
-def magnitude(x, weight, laplacian, bias=None):
-    """The reference with absolute values and all signs alike: what rounding is relative to."""
-    orders = [x]
-    for _ in range(1, weight.shape[0]):
-        previous, scale = (0, 1) if len(orders) == 1 else (orders[-2], 2)
-        orders.append(scale * reference._sparse_product(laplacian, orders[-1]) + previous)
-    y = torch.einsum("kbvi,kio->bvo", torch.stack(orders), weight)
-    return y if bias is None else y + bias
 
 
 @st.composite

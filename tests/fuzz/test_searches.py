@@ -41,7 +41,8 @@ def right_search(arguments):
         scale = sum(sigmas) * (1 + elements.detach().abs().max() ** 2)
         # The square of an angle near zero that is 1e-16 wide of the mark.
         close = {"rtol": 1e-7, "atol": 1e-13 * float(scale)}
-        torch.testing.assert_close(sqdist, ranked[:, :K], **close)
+        # Members of a shell, 1e-5 wide, come by their index.
+        torch.testing.assert_close(sqdist.sort(1).values, ranked[:, :K], **close)
         present = index >= 0
         assert (index < vertices).all()
         assert ((index != torch.arange(vertices)[:, None]) | ~present).all()
