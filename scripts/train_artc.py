@@ -24,7 +24,7 @@ from cheblienet.data import (
 )
 from cheblienet.data.synthetic import write_synthetic_artc
 from cheblienet.graphs import GEGraph, S2GEGraph, SO3GEGraph
-from cheblienet.groups.icosphere import icosphere_level
+from cheblienet.meshes.icosphere import icosphere_level
 from cheblienet.nn import SO3GEUChebNet, capacity
 from cheblienet.ops.gather_reduce import REDUCTIONS
 from cheblienet.train import Report, Task, fit, segmentation_metrics

@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 
 from .._checks import check_integer
 from .._files import read_arrays
-from ..groups.icosphere import icosphere_level
+from ..meshes.icosphere import icosphere_level
 
 # Variable and unit: TMQ is precipitable water, U and V winds, QREFHT humidity, PS and PSL pressures, T temperatures, PRECT
 # precipitation, Z heights; 200, 500, 850 and 1000 are levels in hPa, BOT the lowest level, REFHT two metres.

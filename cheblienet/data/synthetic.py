@@ -11,7 +11,7 @@ import numpy as np
 
 from .._checks import check_integer
 from .._files import replacing
-from ..groups.icosphere import icosphere
+from ..meshes.icosphere import icosphere
 from .artc import ARTC_MEAN, ARTC_STD, CHANNEL_UNITS, CHANNELS, CLASSES, SPLITS
 from .netcdf import import_netcdf4
 from .resample import unit_vectors

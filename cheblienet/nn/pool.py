@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .. import ops
 from .._checks import MAX_VERTICES, check_choice, check_floating, check_integer, check_size, check_tensor
 from ..graphs.held import full_device
-from ..groups import icosphere
+from ..meshes import icosphere
 from ..ops.gather_reduce import REDUCTIONS
 
 _CPU = torch.device("cpu")  # where tables are made, whatever the default device is

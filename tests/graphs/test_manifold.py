@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cheblienet.graphs import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
-from cheblienet.groups import R2, S2, SE2, SO3, icosphere
+from cheblienet.groups import R2, S2, SE2, SO3
+from cheblienet.meshes import icosphere
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 

@@ -9,7 +9,7 @@ from cheblienet import nn as gnn
 from cheblienet import ops
 from cheblienet.data import to_graph_signal
 from cheblienet.graphs import Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
-from cheblienet.groups import icosphere
+from cheblienet.meshes import icosphere
 from cheblienet.ops import reference
 
 

@@ -5,7 +5,7 @@ from torch.profiler import ProfilerActivity, profile
 from cheblienet import nn as gnn
 from cheblienet import ops
 from cheblienet.graphs import Graph, S2GEGraph, SO3GEGraph
-from cheblienet.groups import icosphere
+from cheblienet.meshes import icosphere
 from cheblienet.ops import reference
 
 NALPHA = 2
