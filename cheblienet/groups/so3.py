@@ -10,7 +10,6 @@ from ..meshes.frames import tangents
 from .base import Group, azimuth, rotation_y, rotation_z
 from .s2 import S2Group
 
-
 # From what the orientations of the regular sampling are measured.
 FRAMES = ("icosahedral", "coordinate")
 

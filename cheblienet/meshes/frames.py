@@ -1,10 +1,10 @@
 """Tangents of the icosphere that its symmetries carry along, and how orientations at two of its vertices correspond.
 
 The angle between a line and the coordinates' own axes cannot follow the icosahedron: it changes when the sphere turns. A
-tangent does that is chosen by nothing but the icosahedron. Let a and b be the corners of the icosahedron nearest to a
-vertex. The direction from a towards b, carried along the great circle from a to the vertex, is its tangent. On the dodecahedron's
-faces around the corners, these are nearly parallel; across its edges they continue each other, up to multiples of 36
-degrees. So with 5 or 10 orientations, orientations of one number hardly turn from vertex to vertex.
+tangent does that is chosen by nothing but the icosahedron. Let a and b be the two corners nearest to a vertex. The
+direction from a towards b, carried along the great circle from a to the vertex, is its tangent. Around a corner these
+tangents are nearly parallel, up to multiples of 36 degrees, and so they are where the nearest corner changes. With 5 or 10
+orientations, then, those of neighbouring vertices nearly match: they miss each other by a third of their distance at most.
 
 Where two corners are equally near, both choices are mirror images, and a line that the mirror keeps takes their place. At
 a corner all five neighbours are equally near. One is chosen, and only multiples of 36 degrees from it do not depend on
@@ -39,7 +39,8 @@ def tangents(points: Tensor) -> Tensor:
     between = torch.where((cosines[:, 1] == cosines[:, 2])[:, None], a - _dot(a, points) * points, carried)
     tangent = torch.where((cosines[:, 0] == 1)[:, None], towards, between)
     tangent = torch.where((cosines[:, 0] == cosines[:, 1])[:, None], b - a, tangent)
-    return tangent / tangent.norm(dim=-1, keepdim=True)
+    unit: Tensor = tangent / tangent.norm(dim=-1, keepdim=True)
+    return unit
 
 
 def matching(points: Tensor, others: Tensor, table: Tensor, num_orientations: int) -> Tensor:

@@ -180,7 +180,13 @@ class SO3SpatialPool(_VertexPool):
     """
 
     def __init__(
-        self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg", frames: str = "icosahedral"
+        self,
+        kernel_size: int,
+        size: Sequence[int],
+        reduction: str,
+        *,
+        eval_reduction: str = "avg",
+        frames: str = "icosahedral",
     ) -> None:
         num_sphere, nalpha = check_size("SO3SpatialPool: size", size, ("num_sphere", "nalpha"))
         level = _icosphere_level("SO3SpatialPool", kernel_size, num_sphere)
@@ -208,7 +214,13 @@ class SO3SpatialUnpool(_VertexPool):
     """
 
     def __init__(
-        self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg", frames: str = "icosahedral"
+        self,
+        kernel_size: int,
+        size: Sequence[int],
+        expansion: str,
+        *,
+        eval_reduction: str = "avg",
+        frames: str = "icosahedral",
     ) -> None:
         num_sphere, nalpha = check_size("SO3SpatialUnpool: size", size, ("num_sphere", "nalpha"))
         level = _icosphere_level("SO3SpatialUnpool", kernel_size, num_sphere)

@@ -112,7 +112,11 @@ def test_so3_pooling_and_unpooling_keep_orientations_apart():
     assert gnn.SO3SpatialPool(2, (ns, nalpha), "max", **coordinate)(x).view(nalpha, 12).tolist() == [
         [100.0 * k] * 12 for k in range(nalpha)
     ]
-    assert gnn.SO3SpatialUnpool(2, (12, nalpha), "avg", **coordinate)(x[..., : 12 * nalpha]).shape == (1, 1, ns * nalpha)
+    assert gnn.SO3SpatialUnpool(2, (12, nalpha), "avg", **coordinate)(x[..., : 12 * nalpha]).shape == (
+        1,
+        1,
+        ns * nalpha,
+    )
     signal = torch.randn(2, 3, ns * nalpha)
     members = icosphere.pooling_index(1)
     pooled = gnn.SO3SpatialPool(2, (ns, nalpha), "avg", **coordinate)(signal)

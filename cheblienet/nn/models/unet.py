@@ -139,9 +139,7 @@ class SO3GEChebDecoder(nn.Module):
         # Each level leaves the channels that the encoder has one level finer, the finest those of its first convolution.
         left = [skipped[0], *skipped[2:], _STEM]
         for level in range(self.finest):
-            unpool = SO3SpatialUnpool(
-                2, levels[level].size, expansion, eval_reduction=eval_reduction, frames=frames
-            )
+            unpool = SO3SpatialUnpool(2, levels[level].size, expansion, eval_reduction=eval_reduction, frames=frames)
             self.add_module(f"unpool{level}_{level + 1}", unpool)
         self.block0 = ResidualBlock(skipped[0], left[0], ChebConv, kernel_size, graph=levels[0]).requires_grad_(False)
         for level in range(1, len(levels)):
