@@ -37,9 +37,11 @@ class SO3Group(Group):
         """
         num_vertices, nalpha = self._check_size(size, num_vertices=1, nalpha=2)
         check_choice(f"{self.name}: frames", frames, FRAMES)
-        sphere = S2Group().uniform_sampling(num_vertices)
-        zero = _tangent_angles(sphere) if frames == "icosahedral" else None
-        return self.with_orientations(sphere, nalpha, zero).to(device)
+        sphere = S2Group().uniform_sampling(num_vertices, device=device)
+        zero = None
+        if frames == "icosahedral":  # computed on the CPU, as the sphere is: trigonometry has not the same bits everywhere
+            zero = _tangent_angles(S2Group().uniform_sampling(num_vertices)).to(sphere.device)
+        return self.with_orientations(sphere, nalpha, zero)
 
     @staticmethod
     def with_orientations(sphere: Tensor, nalpha: int, zero: Tensor | None = None) -> Tensor:
