@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cheblienet.equivariance import equivariance_error, symmetries
 from cheblienet.graphs import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
@@ -18,6 +18,7 @@ from cheblienet.nn import (
     SO3GEUChebNet,
     SO3OrientationPool,
     SO3SpatialPool,
+    SO3SpatialUnpool,
     WideResSE2GEChebNet,
 )
 
@@ -46,8 +47,8 @@ def se2(nx: int, ny: int, ntheta: int) -> SE2GEGraph:
     return SE2GEGraph((nx, ny, ntheta), (1.0, 0.1, 1.6 / (nx * ny)), min(16, nx * ny))
 
 
-def so3(vertices: int, nalpha: int) -> SO3GEGraph:
-    return SO3GEGraph((vertices, nalpha), (1.0, 0.1, 10 / vertices), 16 if vertices > 12 else 8)
+def so3(vertices: int, nalpha: int, frames: str = "icosahedral") -> SO3GEGraph:
+    return SO3GEGraph((vertices, nalpha), (1.0, 0.1, 10 / vertices), 16 if vertices > 12 else 8, frames=frames)
 
 
 def sphere(vertices: int) -> S2GEGraph:
@@ -77,10 +78,12 @@ def samplings() -> None:
         "S2 equiangular 12 x 24": elements("equiangular", 12, 24),
         "S2 Fibonacci, 200": elements("fibonacci", 200),
         "S2 random, 200": elements("random", 200),
-        "SO(3) icosphere, 12 x 6": so3(12, 6),
-        "SO(3) icosphere, 42 x 6": so3(42, 6),
+        "SO(3) icosphere, 42 x 5": so3(42, 5),
+        "SO(3) icosphere, 162 x 5": so3(162, 5),
+        "SO(3) icosphere, 162 x 10": so3(162, 10),
         "SO(3) icosphere, 162 x 6": so3(162, 6),
-        "SO(3) icosphere, 162 x 9": so3(162, 9),
+        "SO(3) icosphere, 162 x 5, coordinate frames": so3(162, 5, "coordinate"),
+        "SO(3) icosphere, 162 x 6, coordinate frames": so3(162, 6, "coordinate"),
         "SO(3) HEALPix, nside 2, x 6": elements("healpix", 2, 6),
         "SO(3) equiangular 8 x 12 x 6": elements("equiangular", 8, 12, 6),
     }
@@ -96,11 +99,12 @@ def layers() -> None:
         fine, coarse = se2(side, side, 6), se2(side // k, side // k, 6)
         name = f"SE2SpatialPool({k}), {side} x {side} x 6 to {side // k} x {side // k} x 6"
         row(name, *worst(SE2SpatialPool(k, fine.size, "max"), fine, coarse))
-    fine, coarse = so3(162, 6), so3(42, 6)
-    row("SO3SpatialPool, 162 x 6 to 42 x 6", *worst(SO3SpatialPool(2, fine.size, "max"), fine, coarse))
+    fine, coarse = so3(162, 10), so3(42, 10)
+    row("SO3SpatialPool, 162 x 10 to 42 x 10", *worst(SO3SpatialPool(2, fine.size, "max"), fine, coarse))
+    row("SO3SpatialUnpool, 42 x 10 to 162 x 10", *worst(SO3SpatialUnpool(2, coarse.size, "avg"), coarse, fine))
     row("SO3SpatialPool, 162 to 42 on S2", *worst(SO3SpatialPool(2, (162, 1), "max"), sphere(162), sphere(42)))
-    row("SO3OrientationPool(6), 42 x 6 to 42", *worst(SO3OrientationPool(6, (42, 6), "max"), coarse, sphere(42)))
-    row("SO3OrientationPool(3), 42 x 6 to 42 x 2", *worst(SO3OrientationPool(3, (42, 6), "max"), coarse, so3(42, 2)))
+    row("SO3OrientationPool(10), 42 x 10 to 42", *worst(SO3OrientationPool(10, (42, 10), "max"), coarse, sphere(42)))
+    row("SO3OrientationPool(2), 42 x 10 to 42 x 5", *worst(SO3OrientationPool(2, (42, 10), "max"), coarse, so3(42, 5)))
     for sides in ((28, 14, 7), (27, 13, 6)):
         levels = [se2(side, side, 6) for side in reversed(sides)]
         network = WideResSE2GEChebNet(1, 10, 3, *levels, res_depth=1, reduction="max").eval()
@@ -108,9 +112,11 @@ def layers() -> None:
     alone = se2(27, 27, 6)
     network = WideResSE2GEChebNet(1, 10, 3, alone, res_depth=1).eval()
     row("WideResSE2GEChebNet, 27 without pooling, 6 orientations", *worst(network, alone))
-    levels = [so3(vertices, 6) for vertices in (12, 42, 162)]
-    network = SO3GEUChebNet(2, 3, 3, graphs=levels, output_graph=sphere(162)).eval()
-    row("SO3GEUChebNet, 162 x 6 to 12 x 6", *worst(network, levels[-1], sphere(162), 2))
+    for nalpha, frames in ((5, "icosahedral"), (10, "icosahedral"), (6, "icosahedral"), (6, "coordinate")):
+        levels = [so3(vertices, nalpha, frames) for vertices in (12, 42, 162)]
+        network = SO3GEUChebNet(2, 3, 3, graphs=levels, output_graph=sphere(162)).eval()
+        name = f"SO3GEUChebNet, 162 x {nalpha} to 12 x {nalpha}{', coordinate frames' * (frames == 'coordinate')}"
+        row(name, *worst(network, levels[-1], sphere(162), 2))
     levels = [S2GEGraph((12,), ISOTROPIC, 5), sphere(42), sphere(162)]
     network = SO3GEUChebNet(2, 3, 3, graphs=levels, output_graph=sphere(162)).eval()
     row("SO3GEUChebNet, 162 to 12 on S2", *worst(network, levels[-1], sphere(162), 2))
@@ -133,7 +139,7 @@ def angles() -> None:
         "SE(2) 28 x 28 x 9": se2(28, 28, 9),
         "SE(2) 28 x 28 x 12": se2(28, 28, 12),
         "S2 icosphere, 642": sphere(642),
-        "SO(3) icosphere, 642 x 6": so3(642, 6),
+        "SO(3) icosphere, 642 x 5": so3(642, 5),
     }
     for name, graph in graphs.items():
         layer, signal = ChebConv(1, 4, 4, graph), bump(graph)
@@ -142,17 +148,27 @@ def angles() -> None:
 
 
 def icosahedral() -> None:
-    """All 60 rotations that permute the places of an icosphere, on SO(3), where they may not permute the orientations."""
-    rotations = [s.matrix for s in symmetries(sphere(162)) if s.is_rotation]
-    table("the 60 rotations on SO(3)", "exact", "median error", "largest error", "of interpolation, largest")
-    for nalpha in (3, 6, 12):
-        graph = so3(162, nalpha)
-        layer, signal = ChebConv(1, 4, 4, graph), bump(graph)
-        found = [equivariance_error(layer, graph, rotation, signal) for rotation in rotations]
-        errors = torch.tensor([error.error for error in found])
-        interpolated = max(error.interpolation for error in found)
-        exact = int((errors <= EXACT).sum())
-        row(f"162 x {nalpha}", exact, f"{errors.median():.1e}", f"{errors.max():.1e}", f"{interpolated:.1e}")
+    """The 60 rotations of the icosahedron on SO(3): two convolutions and the maximum over the orientations."""
+    places = sphere(162)
+    rotations = [s for s in symmetries(places) if s.is_rotation]
+    table("the 60 rotations, 162 places", "frames", "exact", "median error", "largest error")
+    for nalpha in (5, 10, 6, 9, 12):
+        for frames in ("icosahedral", "coordinate"):
+            graph = so3(162, nalpha, frames)
+            network = nn.Sequential(
+                ChebConv(1, 8, 3, graph),
+                nn.ReLU(),
+                ChebConv(8, 8, 3, graph),
+                SO3OrientationPool(nalpha, graph.size, "max"),
+            )
+
+            def lifted(x: Tensor, network: nn.Module = network, nalpha: int = nalpha) -> Tensor:
+                return network(x.repeat(1, 1, nalpha))
+
+            signal = torch.randn(1, 1, 162)
+            errors = torch.tensor([equivariance_error(lifted, places, s, signal).error for s in rotations])
+            exact = int((errors <= EXACT).sum())
+            row(f"{nalpha} orientations", frames, exact, f"{errors.median():.1e}", f"{errors.max():.1e}")
 
 
 def main() -> None:

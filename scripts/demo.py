@@ -21,11 +21,11 @@ from torch.utils.data import TensorDataset
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from cheblienet.data import load_digits, split_digits, to_graph_signal
+from cheblienet.experiments.flags import folder, integer
+from cheblienet.experiments.summary import exit_status
 from cheblienet.graphs import R2GEGraph, SE2GEGraph
 from cheblienet.nn import WideResSE2GEChebNet, capacity
 from cheblienet.train import Options, Task, classification_metrics, fit
-from cheblienet.train.flags import folder, integer
-from cheblienet.train.summary import exit_status
 
 SIDE, ORIENTATIONS = 16, 6
 ANGLES = range(0, 360, 15)

@@ -1,37 +1,7 @@
-"""Searches for the best graphs, convolution and batch size on CIFAR10, by accuracy on 30 % of the training images."""
+"""The program `cheblienet.experiments.search_cifar10`."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import optuna
-from torch import nn
-
-from cheblienet.graphs import Graph
-from cheblienet.nn import WideResSE2GEChebNet
-from cheblienet.ops.gather_reduce import REDUCTIONS
-from cheblienet.train.classification import grid_graphs
-from cheblienet.train.summary import plain_errors
-from cheblienet.train.sweep import run_sweep, sweep_parser
-
-
-def main(argv: Sequence[str] | None = None, side: int = 32) -> optuna.Study:
-    """Runs the program on images of `side` x `side` pixels, a multiple of 4."""
-    parser = sweep_parser(__doc__, "cifar10")
-    parser.add_argument("--reduction", choices=REDUCTIONS, default="rand", help="of pooling (%(default)s)")
-    parser.add_argument("--eval_reduction", choices=REDUCTIONS, default="avg", help="for rand, in tests (%(default)s)")
-    args = parser.parse_args(argv)
-
-    def build(p: dict[str, Any]) -> tuple[Graph, nn.Module]:
-        sides = (side // 4, side // 2, side)
-        graphs = grid_graphs(True, sides, p["ntheta"], p["K"], p["eps"], p["xi"], args.path_to_graph)
-        depth, width = args.res_depth, args.widen_factor
-        model = WideResSE2GEChebNet(
-            3, 10, p["kernel_size"], *graphs, depth, width, args.reduction, eval_reduction=args.eval_reduction
-        )
-        return graphs[-1], model
-
-    return run_sweep(args, side, 3, build)
-
+from cheblienet.experiments.search_cifar10 import main
+from cheblienet.experiments.summary import plain_errors
 
 if __name__ == "__main__":
     with plain_errors():

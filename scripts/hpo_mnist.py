@@ -1,29 +1,7 @@
-"""Searches for the best graph, convolution and batch size on MNIST, by accuracy on 30 % of the training images."""
+"""The program `cheblienet.experiments.search_mnist`."""
 
-from collections.abc import Sequence
-from typing import Any
-
-import optuna
-from torch import nn
-
-from cheblienet.graphs import Graph
-from cheblienet.nn import WideResSE2GEChebNet
-from cheblienet.train.classification import grid_graphs
-from cheblienet.train.summary import plain_errors
-from cheblienet.train.sweep import run_sweep, sweep_parser
-
-
-def main(argv: Sequence[str] | None = None, side: int = 28) -> optuna.Study:
-    """Runs the program on images of `side` x `side` pixels."""
-    args = sweep_parser(__doc__, "mnist").parse_args(argv)
-
-    def build(p: dict[str, Any]) -> tuple[Graph, nn.Module]:
-        (graph,) = grid_graphs(True, (side,), p["ntheta"], p["K"], p["eps"], p["xi"], args.path_to_graph)
-        depth, width = args.res_depth, args.widen_factor
-        return graph, WideResSE2GEChebNet(1, 10, p["kernel_size"], graph, res_depth=depth, widen_factor=width)
-
-    return run_sweep(args, side, 1, build)
-
+from cheblienet.experiments.search_mnist import main
+from cheblienet.experiments.summary import plain_errors
 
 if __name__ == "__main__":
     with plain_errors():

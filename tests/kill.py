@@ -33,8 +33,8 @@ import torch
 
 from cheblienet.__main__ import main as command
 from cheblienet.data.synthetic import write_synthetic_climatenet
+from cheblienet.experiments.classification import grid_graphs
 from cheblienet.train import engine, load_state, summary
-from cheblienet.train.classification import grid_graphs
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS = 7  # more than the five whose networks are kept

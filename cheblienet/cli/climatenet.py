@@ -45,7 +45,8 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _statistics(arguments: argparse.Namespace) -> None:
-    from ..data.artc import CHANNEL_UNITS, read_names
+    from ..data.artc import CHANNEL_UNITS
+    from ..data.splits import read_names
     from ..data.statistics import save_statistics, statistics
 
     values = statistics(arguments.folder, read_names(arguments.names) if arguments.names else None)

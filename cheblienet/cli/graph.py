@@ -77,7 +77,8 @@ def _build(arguments: argparse.Namespace) -> None:
 
 def _regular(arguments: argparse.Namespace) -> tuple[GEGraph, dict[str, Any]]:
     build = _CLASSES[arguments.group]
-    return build(arguments.size, arguments.sigmas, arguments.K, kernel=arguments.kernel, progress=True), {}
+    graph = build(arguments.size, arguments.sigmas, arguments.K, kernel=arguments.kernel, progress=True)
+    return graph, {"frames": graph.frames} if isinstance(graph, SO3GEGraph) else {}
 
 
 def _sampled(arguments: argparse.Namespace) -> tuple[GEGraph, dict[str, Any]]:

@@ -6,13 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..groups import GROUPS, Group
+from ..groups import GROUPS, Group, SO3Group
 from ..groups.base import rotation_z
 
 
 def _functions(group: Group) -> dict[str, Callable[..., Any]]:
+    frames = {"frames": "coordinate"} if isinstance(group, SO3Group) else {}
+
     def uniform_sampling(*size: int) -> tuple[Tensor, ...]:
-        return group.uniform_sampling(*size).float().unbind(-1)
+        return group.uniform_sampling(*size, **frames).float().unbind(-1)
 
     def matrix(*coordinates: Tensor, device: Any = None) -> Tensor:
         return group.matrix(torch.stack(coordinates, -1)).to(device)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class _OriginalGraph(graphs.Graph):
 class _SampledGraph(_OriginalGraph):
     """Takes the edges that the original keeps in `path_to_graph`, if it does, and builds its own otherwise."""
 
+    _options: ClassVar[dict[str, str]] = {}  # by which the sampling is the original's
+
     def __init__(
         self,
         size: Sequence[int],
@@ -46,7 +48,7 @@ class _SampledGraph(_OriginalGraph):
         if path_to_graph is not None:
             prefix = find_original(self._group.name, size, sigmas, K, path_to_graph, kernel)
         if prefix is None:
-            super().__init__(size, sigmas, K, path_to_graph, kernel)
+            super().__init__(size, sigmas, K, path_to_graph, kernel, **self._options)
         else:
             set_original(self, prefix, size, sigmas, K, kernel)
 
@@ -64,7 +66,7 @@ class S2GEGraph(_SampledGraph, graphs.S2GEGraph):
 
 
 class SO3GEGraph(_SampledGraph, graphs.SO3GEGraph):
-    pass
+    _options: ClassVar[dict[str, str]] = {"frames": "coordinate"}
 
 
 class RandomSubGraph(_OriginalGraph, graphs.RandomSubGraph):

@@ -26,6 +26,13 @@ class _AnyRank(_Random):
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
+class _ByNumber(_AnyRank):
+    """Orientations of one number correspond, as those of the original's graphs."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"frames": "coordinate", **kwargs})
+
+
 class SE2SpatialPool(_AnyRank, nn.SE2SpatialPool):
     pass
 
@@ -34,11 +41,11 @@ class SE2SpatialUnpool(_AnyRank, nn.SE2SpatialUnpool):
     pass
 
 
-class SO3SpatialPool(_AnyRank, nn.SO3SpatialPool):
+class SO3SpatialPool(_ByNumber, nn.SO3SpatialPool):
     pass
 
 
-class SO3SpatialUnpool(_AnyRank, nn.SO3SpatialUnpool):
+class SO3SpatialUnpool(_ByNumber, nn.SO3SpatialUnpool):
     pass
 
 

@@ -6,13 +6,10 @@ from .artc import (
     CHANNELS,
     CLASSES,
     ArtcDataset,
-    artc_parts,
-    artc_splits,
-    climatenet_parts,
-    split_by_date,
 )
 from .image_sets import ImageSet, flip_images, load_digits, load_images, split_digits, turn_images
 from .images import to_graph_signal
+from .splits import artc_parts, artc_splits, climatenet_parts, split_by_date
 from .statistics import Statistics, load_statistics, save_statistics, statistics
 
 __all__ = [

@@ -12,10 +12,7 @@ where the vertex belongs to the class.
 Their labels mean different things: statistics and scores of one say nothing about the other.
 """
 
-import hashlib
-import itertools
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .._checks import check_integer
 from .._files import read_arrays
-from ..groups.icosphere import icosphere_level
+from ..meshes.icosphere import icosphere_level
 
 # Variable and unit: TMQ is precipitable water, U and V winds, QREFHT humidity, PS and PSL pressures, T temperatures, PRECT
 # precipitation, Z heights; 200, 500, 850 and 1000 are levels in hPa, BOT the lowest level, REFHT two metres.
@@ -62,8 +58,6 @@ ARTC_STD = (
     3.8046602e03, 9.7163849e00, 1.4277466e01, 1.8769481e-07, 1.9797100e01, 1.9022367e01, 6.2425934e02,
     6.7624426e02, 4.2128639e00,
 )  # fmt: skip
-
-SPLITS = ("train", "val", "test")
 
 # A state's average over the globe changes with the season by about a standard deviation; 273 K more or less are over 10.
 _FAR = 10
@@ -174,102 +168,6 @@ def _checked(data: np.ndarray, labels: np.ndarray) -> np.ndarray:
     if not (((labels == 0) | (labels == 1)).all() and ((labels == 1).sum(0) == 1).all()):
         raise ValueError("labels: expected exactly one class at each vertex, one-hot")
     return data
-
-
-def artc_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
-    """The published parts of ARTC: file names by "train", "val" and "test".
-
-    They are read from {train,val,test}_split.txt in `folder`, one name a line, as published in the repository
-    maxjiang93/ugscnn. FileNotFoundError if a list is missing; ValueError if one is empty or two share a name.
-    """
-    splits = {split: read_names(Path(folder) / f"{split}_split.txt") for split in SPLITS}
-    owner: dict[str, str] = {}
-    for split, names in splits.items():
-        for name in names:
-            if owner.setdefault(name, split) != split:
-                raise ValueError(f"{folder}: {name} is both in {owner[name]}_split.txt and in {split}_split.txt")
-    return splits
-
-
-def artc_parts(folder: str | os.PathLike[str]) -> list[tuple[Path, list[str]]]:
-    """Folders, and names of files in them, of ARTC's training and test states.
-
-    Either those of the folders data_train and data_test in `folder`, as many as there are, or those of the published lists
-    with all states in `folder` itself. FileNotFoundError, which says what to put where, for something else; ValueError if
-    a state is in both.
-    """
-    folder = Path(folder)
-    if (folder / "data_train").is_dir():
-        parts = [
-            (folder / f"data_{part}", list(find_states(folder / f"data_{part}", None))) for part in ("train", "test")
-        ]
-        if shared := set(parts[0][1]).intersection(parts[1][1]):
-            raise ValueError(f"{folder}: expected each state once, got {min(shared)} in data_train and in data_test")
-        return parts
-    if not (folder / "train_split.txt").exists():
-        raise FileNotFoundError(
-            f"{folder}: ARTC's states are not here. Put its files data-*-mesh.npz in {folder}/data_train and "
-            f"{folder}/data_test, or all in {folder} together with train_split.txt, val_split.txt and test_split.txt of "
-            "github.com/maxjiang93/ugscnn (experiments/exp4_sphere_climate), which says where the states are to be had"
-        )
-    splits = artc_splits(folder)
-    return [(folder, splits[part]) for part in ("train", "test")]
-
-
-def climatenet_parts(folder: str | os.PathLike[str], seed: int) -> list[tuple[Path, list[str]]]:
-    """Folders, and names of files in them, of ClimateNet's converted states for training and for tests.
-
-    The folders train and test in `folder`, as published; without them, the states in `folder` with 80 and 20 % of the
-    dates, drawn with `seed` (`split_by_date`). ValueError if the two folders share a date, FileNotFoundError without
-    states.
-    """
-    folder = Path(folder)
-    if not (folder / "train").is_dir():
-        names = find_states(folder, None)
-        return [(folder, part) for part in split_by_date(names, (0.8, 0.2), seed)]
-    parts = [(folder / part, list(find_states(folder / part, None))) for part in ("train", "test")]
-    train, test = ({_date(name) for name in names} for _, names in parts)
-    if shared := train & test:
-        raise ValueError(f"{folder}: expected train and test of different dates, got {min(shared)} in both")
-    return parts
-
-
-def read_names(path: str | os.PathLike[str]) -> list[str]:
-    """File names from a text file, one a line, none twice; FileNotFoundError and ValueError name it."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: expected a list of file names here, one a line")
-    names = Path(path).read_text(encoding="utf-8", errors="replace").split()
-    wrong = [name for name in names if not re.fullmatch(r"[\w.-]+\.npz", name)]
-    if wrong or not names or len(set(names)) < len(names):
-        raise ValueError(f"{path}: expected names of npz files, one a line, none twice, got {(wrong or names)[:1]}")
-    return names
-
-
-def split_by_date(names: Sequence[str], fractions: Sequence[float], seed: int) -> list[list[str]]:
-    """Parts of `names` with about these fractions of the dates; a date, the first YYYY-MM-DD of a name, is never divided.
-
-    ClimateNet has several masks of one state, so that a split by file would test on states seen in training. The parts
-    depend on the names and the seed alone. `fractions` are positive with sum one; ValueError if there are fewer dates
-    than would give every part one.
-    """
-    check_integer("seed", seed, 0)
-    if not fractions or not all(fraction > 0 for fraction in fractions) or abs(sum(fractions) - 1) > 1e-6:
-        raise ValueError(f"fractions: expected positive numbers with sum 1, got {fractions!r}")
-    dates = {name: _date(name) for name in names}
-    # A hash's order is the same with every version of every random generator.
-    order = sorted(set(dates.values()), key=lambda date: hashlib.sha256(f"{seed} {date}".encode()).digest())
-    ends = [round(end * len(order)) for end in np.cumsum([0.0, *fractions]).tolist()]
-    parts = [set(order[start:end]) for start, end in itertools.pairwise(ends)]
-    if not all(parts):
-        raise ValueError(f"names: expected dates for {len(parts)} parts of {fractions!r}, got {len(order)} dates")
-    return [[name for name in names if dates[name] in part] for part in parts]
-
-
-def _date(name: str) -> str:
-    found = re.search(r"\d{4}-\d{2}-\d{2}", name)
-    if not found:
-        raise ValueError(f"names: expected names with a date YYYY-MM-DD, got {name!r}")
-    return found.group()
 
 
 def _per_channel(name: str, values: Sequence[float] | None, default: float) -> Tensor:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from .._checks import MAX_WORKERS, check_integer
 from .._files import remove_abandoned, replacing
-from ..groups.icosphere import icosphere
+from ..meshes.icosphere import icosphere
 from .artc import CHANNEL_UNITS, CHANNELS, CLASSES, read_state
 from .netcdf import find_variable, import_netcdf4, open_netcdf, read_values
 from .resample import SphereSampling

@@ -11,10 +11,11 @@ import numpy as np
 
 from .._checks import check_integer
 from .._files import replacing
-from ..groups.icosphere import icosphere
-from .artc import ARTC_MEAN, ARTC_STD, CHANNEL_UNITS, CHANNELS, CLASSES, SPLITS
+from ..meshes.icosphere import icosphere
+from .artc import ARTC_MEAN, ARTC_STD, CHANNEL_UNITS, CHANNELS, CLASSES
 from .netcdf import import_netcdf4
 from .resample import unit_vectors
+from .splits import SPLITS
 
 _CYCLONES, _RIVERS = 6, 4
 _CYCLONE_RADIUS, _RIVER_WIDTH = 0.12, 0.08  # radians; larger than in nature, so that coarse grids see them

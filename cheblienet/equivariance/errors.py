@@ -39,8 +39,8 @@ def equivariance_error(
     """By how much model(T x) differs from T model(x).
 
     Args:
-        model: a layer, a network, or any function of signals (B, C, V). It is called twice without gradients, in the mode
-            that it is in: call `eval()` first where running statistics or random numbers should not count.
+        model: a layer, a network, or any function of signals (B, C, V). It is called without gradients, in the mode that it
+            is in: call `eval()` first where running statistics or random numbers should not count.
         graph: where the signal lives.
         transformation: T, one of `symmetries(graph)`; or an angle in radians, by which the plane turns about the middle
             of the sampling, and the sphere about the z axis; or a rotation (3, 3) of the sphere. Angles and rotations are
@@ -53,30 +53,7 @@ def equivariance_error(
         TypeError, ValueError: for arguments of another type or shape, an output with another number of vertices than the
             target graph, or a sampling that the transformation does not permute or cannot be interpolated on.
     """
-    name = "equivariance_error"
-    _check_signal(name, check_graph(f"{name}: graph", graph), signal)
-    matrix = _matrix(name, graph, transformation)
-    forth: Symmetry | Interpolation
-    interpolated = 0.0
-    if isinstance(transformation, Symmetry):
-        forth = transformation
-    else:
-        forth = interpolation(f"{name}: graph", graph, matrix)
-        back = interpolation(f"{name}: graph", graph, matrix.T)
-        interpolated = _relative(back.move(forth.move(signal)), signal)
-    with torch.no_grad():
-        moved, expected = model(forth.move(signal)), model(signal)
-    for output in (moved, expected):
-        if not isinstance(output, Tensor):
-            raise TypeError(f"{name}: model: expected a function that returns a tensor, got {type(output).__name__}")
-    if expected.ndim >= 3:
-        target = graph if target_graph is None else check_graph(f"{name}: target_graph", target_graph)
-        expected = _on_target(name, forth, matrix, graph, target, expected).move(expected)
-    if moved.shape != expected.shape:
-        raise ValueError(
-            f"{name}: model: expected outputs of one shape, got {tuple(moved.shape)} and {tuple(expected.shape)}"
-        )
-    return EquivarianceError(_relative(moved, expected), interpolated)
+    return _Comparison("equivariance_error", model, graph, signal, target_graph).under(transformation)
 
 
 def assert_equivariant(
@@ -97,13 +74,13 @@ def assert_equivariant(
         AssertionError: for an error above the tolerance, or that is no number.
         TypeError, ValueError: as `equivariance_error`, and for a sampling without symmetries, which would prove nothing.
     """
-    check_number("assert_equivariant: tolerance", tolerance, 0)
+    name = "assert_equivariant"
+    check_number(f"{name}: tolerance", tolerance, 0)
     found = symmetries(graph)
     if len(found) < 2:
-        raise ValueError(
-            f"assert_equivariant: graph: expected a sampling with symmetries, got {graph!r}, which has none"
-        )
-    errors = [equivariance_error(model, graph, s, signal, target_graph=target_graph).error for s in found]
+        raise ValueError(f"{name}: graph: expected a sampling with symmetries, got {graph!r}, which has none")
+    comparison = _Comparison(name, model, graph, signal, target_graph)
+    errors = [comparison.under(symmetry).error for symmetry in found]
     # One that is no number is worse than any.
     error, worst = max(zip(errors, found, strict=True), key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])
     if not error <= tolerance:
@@ -112,6 +89,73 @@ def assert_equivariant(
             f"expected a relative error of at most {tolerance:g} under all {len(found)} symmetries of {graph!r}, "
             f"got {error:.3g} under the {worst.name}{mapped}; {sum(not e <= tolerance for e in errors)} are above"
         )
+
+
+class _Comparison:
+    """A model's output, and what moves it."""
+
+    def __init__(
+        self,
+        name: str,
+        model: Callable[[Tensor], Tensor],
+        graph: GEGraph,
+        signal: Tensor,
+        target_graph: GEGraph | None,
+    ) -> None:
+        self.name, self.model, self.graph, self.signal = name, model, graph, signal
+        _check_signal(name, check_graph(f"{name}: graph", graph), signal)
+        self.output = self._output(signal)
+        if self.output.ndim < 3:
+            return
+        self.target = graph if target_graph is None else check_graph(f"{name}: target_graph", target_graph)
+        if self.output.shape[-1] != self.target.num_vertices:
+            raise ValueError(
+                f"{name}: target_graph: expected one of the output's {self.output.shape[-1]} vertices, got {self.target!r}"
+            )
+        self.elements = Elements(f"{name}: target_graph", self.target)
+
+    def under(self, transformation: Symmetry | float | Tensor) -> EquivarianceError:
+        """The error under one transformation of the signal."""
+        name, signal = self.name, self.signal
+        matrix = _matrix(name, self.graph, transformation)
+        forth: Symmetry | Interpolation
+        interpolated = 0.0
+        if isinstance(transformation, Symmetry):
+            forth = transformation
+        else:
+            forth = interpolation(f"{name}: graph", self.graph, matrix)
+            back = interpolation(f"{name}: graph", self.graph, matrix.T)
+            interpolated = _relative(back.move(forth.move(signal)), signal)
+        moved, expected = self._output(forth.move(signal)), self.output
+        if expected.ndim >= 3:
+            expected = self._on_target(forth, matrix).move(expected)
+        if moved.shape != expected.shape:
+            raise ValueError(
+                f"{name}: model: expected outputs of one shape, got {tuple(moved.shape)} and {tuple(expected.shape)}"
+            )
+        return EquivarianceError(_relative(moved, expected), interpolated)
+
+    def _output(self, signal: Tensor) -> Tensor:
+        with torch.no_grad():
+            output = self.model(signal)
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"{self.name}: model: expected a function that returns a tensor, got {type(output).__name__}"
+            )
+        return output
+
+    def _on_target(self, forth: Symmetry | Interpolation, matrix: Tensor) -> Symmetry | Interpolation:
+        """What moves the model's output."""
+        if self.target is self.graph:
+            return forth
+        if isinstance(forth, Interpolation):
+            return interpolation(f"{self.name}: target_graph", self.target, matrix)
+        permutation = self.elements.permutation(matrix)
+        if permutation is None:
+            raise ValueError(
+                f"{self.name}: target_graph: expected a sampling that the {forth.name} permutes, got {self.target!r}"
+            )
+        return forth._replace(permutation=permutation)
 
 
 def _check_signal(name: str, graph: GEGraph, signal: Tensor) -> None:
@@ -139,24 +183,6 @@ def _matrix(name: str, graph: GEGraph, transformation: Any) -> Tensor:
         raise TypeError(f"{name}: expected a symmetry, an angle or a rotation, got {type(transformation).__name__}")
     c, s = math.cos(check_number(name, angle, -math.inf)), math.sin(angle)
     return torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=torch.float64)
-
-
-def _on_target(
-    name: str, forth: Symmetry | Interpolation, matrix: Tensor, graph: GEGraph, target: GEGraph, output: Tensor
-) -> Symmetry | Interpolation:
-    """What moves the model's output."""
-    if output.shape[-1] != target.num_vertices:
-        raise ValueError(
-            f"{name}: target_graph: expected one of the output's {output.shape[-1]} vertices, got {target!r}"
-        )
-    if target is graph:
-        return forth
-    if isinstance(forth, Interpolation):
-        return interpolation(f"{name}: target_graph", target, matrix)
-    permutation = Elements(f"{name}: target_graph", target).permutation(matrix)
-    if permutation is None:
-        raise ValueError(f"{name}: target_graph: expected a sampling that the {forth.name} permutes, got {target!r}")
-    return forth._replace(permutation=permutation)
 
 
 def _relative(actual: Tensor, expected: Tensor) -> float:

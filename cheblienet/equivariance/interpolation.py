@@ -2,7 +2,7 @@
 
 On a grid of the plane places are interpolated bilinearly, and beyond the grid signals are 0. On the sphere they are
 interpolated linearly on the triangles of the places' convex hull. Orientations are interpolated linearly between their two
-neighbours. An orientation is measured at each place from that place's own axes.
+neighbours. An orientation is measured at each place from the first one there.
 """
 
 import math
@@ -51,7 +51,7 @@ def interpolation(name: str, graph: GEGraph, rotation: Tensor) -> Interpolation:
     place, weight = place.repeat(num_orientations, 1), weight.repeat(num_orientations, 1)
     axes = _axes(graph)[:, place % num_places]  # (2, V, m, 3)
     cosine, sine = ((along @ rotation)[:, None] * axes).sum(-1)
-    turn = torch.remainder(torch.atan2(sine, cosine) + math.pi / 2, math.pi) * (num_orientations / math.pi)
+    turn = torch.remainder(torch.atan2(sine, cosine), math.pi) * (num_orientations / math.pi)
     lower = turn.floor()
     above = turn - lower
     layers = [(lower.long() + step) % num_orientations for step in (0, 1)]
@@ -61,11 +61,19 @@ def interpolation(name: str, graph: GEGraph, rotation: Tensor) -> Interpolation:
 
 def _check_regular(name: str, graph: GEGraph) -> None:
     expected = _regular_elements(graph)
-    if expected is None or not torch.allclose(graph.elements, expected, rtol=0, atol=1e-9):
+    if expected is None or not _are_close(graph, expected):
         raise ValueError(
             f"{name}: expected a grid of the plane, or places on the sphere with the same evenly spaced orientations "
             f"each, to interpolate on, got {graph!r}"
         )
+
+
+def _are_close(graph: GEGraph, expected: Tensor) -> bool:
+    difference = graph.elements - expected
+    if lines(graph) is not None:
+        k = graph.group.coordinates.index("theta" if is_plane(graph) else "alpha")
+        difference[:, k] = torch.remainder(difference[:, k] + math.pi / 2, math.pi) - math.pi / 2
+    return bool(difference.abs().max() <= 1e-9)
 
 
 def _regular_elements(graph: GEGraph) -> Tensor | None:
@@ -74,7 +82,8 @@ def _regular_elements(graph: GEGraph) -> Tensor | None:
     if isinstance(group, SE2Group | SO3Group) and not (group.has_orientation and num_orientations > 1):
         return None
     if isinstance(group, SO3Group):
-        return SO3Group.with_orientations(graph.elements[:num_places, 1:], num_orientations)
+        first = graph.elements[:num_places]
+        return SO3Group.with_orientations(first[:, 1:], num_orientations, first[:, 0] + math.pi / 2)
     if isinstance(group, S2Group):
         return graph.elements
     if len(graph.size) != 3 or min(graph.size[:2]) < 2:
@@ -116,10 +125,8 @@ def _on_sphere(at: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _axes(graph: GEGraph) -> Tensor:
-    """(2, n, 3): at every place the axes from which orientations are measured."""
-    base = graph.elements[: graph.dim[1]].clone()
-    base[:, graph.group.coordinates.index("theta" if is_plane(graph) else "alpha")] = 0
-    matrix = graph.group.matrix(base).clone()
+    """(2, n, 3): at every place the line of the first orientation, and that across it."""
+    matrix = graph.group.matrix(graph.elements[: graph.dim[1]]).clone()
     if is_plane(graph):
         matrix[:, 2] = 0
         matrix[:, :2, 2] = 0

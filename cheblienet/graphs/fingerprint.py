@@ -29,16 +29,16 @@ _TOLERANCE = 1e-5
 # An estimate ends within a thousandth, at another step of the iteration where rounding is another.
 _TOLERANCES = {"lambda_max": 1e-3}
 
-_CONSTRUCTION = {"manifold": "manifold", "size": "size", "sigmas": "sigmas", "K": "K", "kernel": "kernel"}
+_CONSTRUCTION = ("manifold", "size", "frames", "sigmas", "K", "kernel")
+# What those say that do not name it.
+_UNNAMED = {"frames": "coordinate"}
 
 
 def fingerprint(graph: "Graph", lambda_max: float) -> Tensor:
     """The fingerprint of a graph whose Laplacian is rescaled by `lambda_max`, (n,) uint8 on the CPU, n a multiple of 512."""
     edges = graph._edges.made
     content: dict[str, Any] = {"format": _FORMAT, "vertices": graph.num_vertices, "edges": graph.num_edges}
-    content |= {
-        name: getattr(graph, attribute) for name, attribute in _CONSTRUCTION.items() if hasattr(graph, attribute)
-    }
+    content |= {name: getattr(graph, name) for name in _CONSTRUCTION if hasattr(graph, name)}
     if hasattr(graph, "sigmas"):
         regular = hasattr(graph, "_axes") and has_built_in_sampling(graph.group)
         content["sampling"] = "regular" if regular else "elements"
@@ -62,8 +62,8 @@ def differences(saved: object, own: Tensor) -> list[str]:
 
     Raises ValueError where `saved` is no fingerprint, or one of another format.
     """
-    there, here = _decoded(saved), _decoded(own)
-    names = [*here, *(name for name in there if name not in here)]
+    there, here = ({**_UNNAMED, **_decoded(fingerprint)} for fingerprint in (saved, own))
+    names = list(dict.fromkeys([*here, *there]))
     return [
         f"{name} = {_shown(there.get(name))}, here {_shown(here.get(name))}"
         for name in names

@@ -17,7 +17,7 @@ from torch import Tensor
 from .._checks import check_choice, check_integer, check_sigmas
 from .edges import KERNELS, Edges
 from .graph import Graph
-from .manifold import GEGraph, _centroid, _SampledGraph
+from .manifold import GEGraph, SO3GEGraph, _centroid, _SampledGraph
 
 _Sampled = TypeVar("_Sampled", bound=_SampledGraph)
 
@@ -76,7 +76,9 @@ def set_original(
     """Initialises `graph` with these arguments and the edges from the files that begin with `prefix`."""
     name, group = type(graph).__name__, graph._group
     full_size = graph._checked_size(size)
-    elements = group.uniform_sampling(*full_size[: len(graph._axes)])
+    if isinstance(graph, SO3GEGraph):
+        graph.frames = "coordinate"
+    elements = group.uniform_sampling(*full_size[: len(graph._axes)], **graph._sampling)
     metric = check_sigmas(f"{name}: sigmas", sigmas)
     K = check_integer(f"{name}: K", K, 1)
     check_choice(f"{name}: kernel", kernel, KERNELS)

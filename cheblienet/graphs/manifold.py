@@ -15,6 +15,7 @@ from torch import Tensor
 from .._checks import check_choice, check_floating, check_has_numbers, check_integer, check_size, check_tensor
 from ..groups import R2, S2, SE2, SO3, Group
 from ..groups.builtin import built_in_name, has_built_in_sampling
+from ..groups.so3 import FRAMES
 from ..ops.measured_neighbors import sqdist_to_all
 from ..ops.reference import SHELL_TOLERANCE
 from .checks import check_group, checked_parameters
@@ -232,7 +233,8 @@ class _SampledGraph(GEGraph):
                 f"{name}: path_to_graph: expected None for {type(group).__name__} (group {group.name!r}), got "
                 f"{os.fspath(path_to_graph)!r}: a file does not tell by which code its edges were found"
             )
-        elements = group.uniform_sampling(*full_size[: len(self._axes)], device=device)
+        options = self._sampling if has_built_in_sampling(group) else {}
+        elements = group.uniform_sampling(*full_size[: len(self._axes)], device=device, **options)
         if len(elements) != math.prod(full_size):
             raise ValueError(
                 f"{name}: size: expected {math.prod(full_size)} elements of {type(group).__name__}.uniform_sampling for "
@@ -244,9 +246,14 @@ class _SampledGraph(GEGraph):
         if path_to_graph is None:
             edges = build()
         else:
-            key = content_key(built_in_name(group) or group.name, full_size, metric, K, kernel)
+            key = content_key(built_in_name(group) or group.name, full_size, metric, K, kernel, **options)
             edges = load_or_build(path_to_graph, key, len(elements), build)
         super().__init__(group, elements, edges, metric, K, kernel, full_size, centroid)
+
+    @property
+    def _sampling(self) -> dict[str, str]:
+        """What the regular sampling takes besides its size."""
+        return {}
 
     def _spatial_order(self, device: torch.device) -> Tensor:
         return spatial_order(self.group, self._elements.on(device), self.size)
@@ -324,8 +331,8 @@ class S2GEGraph(_SampledGraph):
 
 
 class SO3GEGraph(_SampledGraph):
-    """The sphere with orientations: an icosphere of 10 4^level + 2 vertices with nalpha orientations
-    -pi/2 + k pi / nalpha, taken modulo pi; vertex i + number of vertices of the icosphere k.
+    """The sphere with orientations: an icosphere of 10 4^level + 2 vertices with nalpha orientations at each, pi / nalpha
+    apart and taken modulo pi; vertex i + number of vertices of the icosphere k.
 
     Args:
         size: (number of vertices of the icosphere, nalpha).
@@ -333,6 +340,9 @@ class SO3GEGraph(_SampledGraph):
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
+        frames: from what orientations are measured. "icosahedral": a tangent at each vertex that the icosahedron's
+            rotations carry along (`cheblienet.meshes.frames`); with a multiple of 5 orientations, all 60 are symmetries
+            of the graph. "coordinate": the coordinates' own, alpha = -pi/2 + k pi / nalpha, as in the original, with 4.
         device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 
@@ -344,6 +354,25 @@ class SO3GEGraph(_SampledGraph):
     vertex_beta: Tensor
     vertex_gamma: Tensor
     _group, _axes = SO3, ("num_vertices", "nalpha")
+
+    def __init__(
+        self,
+        size: Sequence[int],
+        sigmas: Sequence[float] | Tensor,
+        K: int,
+        path_to_graph: str | os.PathLike[str] | None = None,
+        kernel: str = "gaussian",
+        *,
+        frames: str = "icosahedral",
+        device: torch.device | str | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.frames = check_choice(f"{type(self).__name__}: frames", frames, FRAMES)
+        super().__init__(size, sigmas, K, path_to_graph, kernel, device=device, progress=progress)
+
+    @property
+    def _sampling(self) -> dict[str, str]:
+        return {"frames": self.frames}
 
 
 def _caller() -> int:

@@ -1,6 +1,5 @@
 """The groups: elements, matrices, logarithms, distances and samplings, in differentiable batched PyTorch."""
 
-from . import icosphere
 from .base import Group
 from .builtin import GROUPS, R2, S2, SE2, SO3
 from .r2 import R2Group
@@ -21,6 +20,5 @@ __all__ = [
     "S2Group",
     "SE2Group",
     "SO3Group",
-    "icosphere",
     "sample",
 ]

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from . import icosphere
+from ..meshes import icosphere
 from .base import Group, azimuth, rotation_y, rotation_z
 
 

@@ -5,8 +5,13 @@ import math
 import torch
 from torch import Tensor
 
+from .._checks import check_choice
+from ..meshes.frames import tangents
 from .base import Group, azimuth, rotation_y, rotation_z
 from .s2 import S2Group
+
+# From what the orientations of the regular sampling are measured.
+FRAMES = ("icosahedral", "coordinate")
 
 
 class SO3Group(Group):
@@ -21,19 +26,36 @@ class SO3Group(Group):
     coordinates = ("alpha", "beta", "gamma")
     has_orientation = True
 
-    def uniform_sampling(self, *size: int, device: torch.device | str | None = None) -> Tensor:
-        """An icosphere with nalpha orientations -pi/2 + k pi / nalpha; vertex i + num_vertices k.
+    def uniform_sampling(
+        self, *size: int, device: torch.device | str | None = None, frames: str = "icosahedral"
+    ) -> Tensor:
+        """An icosphere with nalpha orientations at every vertex, pi / nalpha apart; vertex i + num_vertices k.
 
-        `size` is (num_vertices, nalpha), with 10 4^level + 2 vertices on the sphere.
+        `size` is (num_vertices, nalpha), with 10 4^level + 2 vertices on the sphere. `frames` tells from which tangent the
+        angles -pi/2 + k pi / nalpha are measured: that of `cheblienet.meshes.frames`, which the rotations of the
+        icosahedron carry along, or the "coordinate" one, where they are alpha itself. Alpha is in [-pi/2, pi/2).
         """
         num_vertices, nalpha = self._check_size(size, num_vertices=1, nalpha=2)
-        return self.with_orientations(S2Group().uniform_sampling(num_vertices, device=device), nalpha)
+        check_choice(f"{self.name}: frames", frames, FRAMES)
+        sphere = S2Group().uniform_sampling(num_vertices, device=device)
+        zero = None
+        if (
+            frames == "icosahedral"
+        ):  # computed on the CPU, as the sphere is: trigonometry has not the same bits everywhere
+            zero = _tangent_angles(S2Group().uniform_sampling(num_vertices)).to(sphere.device)
+        return self.with_orientations(sphere, nalpha, zero)
 
     @staticmethod
-    def with_orientations(sphere: Tensor, nalpha: int) -> Tensor:
-        """Points (beta, gamma), (n, 2), with nalpha orientations -pi/2 + k pi / nalpha each; element i + n k."""
+    def with_orientations(sphere: Tensor, nalpha: int, zero: Tensor | None = None) -> Tensor:
+        """Points (beta, gamma), (n, 2), with nalpha orientations alpha = -pi/2 + k pi / nalpha each; element i + n k.
+
+        With `zero`, (n,) float64, these angles are added to that of a point, modulo pi.
+        """
         alpha = (-math.pi / 2 + math.pi * torch.arange(nalpha, dtype=torch.float64) / nalpha).to(sphere.device)
-        return torch.cat([alpha.repeat_interleave(len(sphere))[:, None], sphere.repeat(nalpha, 1)], -1)
+        alpha = alpha.repeat_interleave(len(sphere))
+        if zero is not None:
+            alpha = torch.remainder(alpha + zero.repeat(nalpha) + math.pi / 2, math.pi) - math.pi / 2
+        return torch.cat([alpha[:, None], sphere.repeat(nalpha, 1)], -1)
 
     def position(self, element: Tensor) -> Tensor:
         """A sphere of radius 2 pi + alpha for every orientation alpha."""
@@ -63,6 +85,14 @@ class SO3Group(Group):
         sine = torch.where(near, torch.ones_like(squared_sine), squared_sine).sqrt()
         factor = torch.where(near, 2 + squared_sine / 3 + 3 * squared_sine**2 / 20, 2 * torch.atan2(sine, w) / sine)
         return factor * v
+
+
+def _tangent_angles(sphere: Tensor) -> Tensor:
+    """(n,) float64: alpha of the icosahedral tangents at points (beta, gamma), (n, 2)."""
+    beta, gamma = sphere.unbind(-1)
+    south, east, point = (rotation_z(gamma) @ rotation_y(beta)).unbind(-1)
+    tangent = tangents(point)
+    return torch.atan2((east * tangent).sum(-1), (south * tangent).sum(-1))
 
 
 def quaternion(matrix: Tensor) -> Tensor:

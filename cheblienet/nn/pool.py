@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from .. import ops
 from .._checks import MAX_VERTICES, check_choice, check_floating, check_integer, check_size, check_tensor
 from ..graphs.held import full_device
-from ..groups import icosphere
+from ..groups.so3 import FRAMES
+from ..meshes import icosphere
+from ..meshes.frames import matching
 from ..ops.gather_reduce import REDUCTIONS
 
 _CPU = torch.device("cpu")  # where tables are made, whatever the default device is
@@ -155,6 +157,14 @@ def _icosphere_level(owner: str, kernel_size: int, num_sphere: int) -> int:
     return icosphere.icosphere_level(num_sphere)
 
 
+def _with_frames(frames: str, table: Tensor, to_level: int, from_level: int, nalpha: int) -> Tensor:
+    """The table of one orientation over all, from one level's icosphere to another's."""
+    others = icosphere.icosphere(from_level)[0]
+    if frames == "coordinate":
+        return _over_orientations(table, len(others), nalpha)
+    return matching(icosphere.icosphere(to_level)[0], others, table, nalpha)
+
+
 class SO3SpatialPool(_VertexPool):
     """Pools an icosphere's vertices, in every orientation layer, onto the next coarser level.
 
@@ -165,16 +175,27 @@ class SO3SpatialPool(_VertexPool):
         size: (number of sphere vertices, nalpha) of the input.
         reduction: "max", "avg" or "rand".
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
+        frames: those of the graph, by which orientations of different vertices correspond: "icosahedral", the nearest
+            after transport from vertex to vertex; "coordinate", those of one number.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], reduction: str, *, eval_reduction: str = "avg") -> None:
+    def __init__(
+        self,
+        kernel_size: int,
+        size: Sequence[int],
+        reduction: str,
+        *,
+        eval_reduction: str = "avg",
+        frames: str = "icosahedral",
+    ) -> None:
         num_sphere, nalpha = check_size("SO3SpatialPool: size", size, ("num_sphere", "nalpha"))
         level = _icosphere_level("SO3SpatialPool", kernel_size, num_sphere)
+        self.frames = check_choice("SO3SpatialPool: frames", frames, FRAMES)
         table = None
         if kernel_size == 2:
             if level == 0:
                 raise ValueError(f"SO3SpatialPool: size: expected an icosphere of level 1 or finer, got {tuple(size)}")
-            table = _over_orientations(icosphere.pooling_index(level), num_sphere, nalpha)
+            table = _with_frames(frames, icosphere.pooling_index(level), level - 1, level, nalpha)
         super().__init__(table, num_sphere * nalpha, reduction, eval_reduction)
 
 
@@ -188,14 +209,25 @@ class SO3SpatialUnpool(_VertexPool):
         size: (number of sphere vertices, nalpha) of the input.
         expansion: "max", "avg" or "rand".
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
+        frames: those of the graph, by which orientations of different vertices correspond: "icosahedral", the nearest
+            after transport from vertex to vertex; "coordinate", those of one number.
     """
 
-    def __init__(self, kernel_size: int, size: Sequence[int], expansion: str, *, eval_reduction: str = "avg") -> None:
+    def __init__(
+        self,
+        kernel_size: int,
+        size: Sequence[int],
+        expansion: str,
+        *,
+        eval_reduction: str = "avg",
+        frames: str = "icosahedral",
+    ) -> None:
         num_sphere, nalpha = check_size("SO3SpatialUnpool: size", size, ("num_sphere", "nalpha"))
         level = _icosphere_level("SO3SpatialUnpool", kernel_size, num_sphere)
+        self.frames = check_choice("SO3SpatialUnpool: frames", frames, FRAMES)
         table = None
         if kernel_size == 2:
-            table = _over_orientations(icosphere.unpooling_index(level + 1), num_sphere, nalpha)
+            table = _with_frames(frames, icosphere.unpooling_index(level + 1), level + 1, level, nalpha)
         super().__init__(table, num_sphere * nalpha, expansion, eval_reduction, "expansion")
 
 

@@ -62,7 +62,8 @@ def test_functions_on_groups_are_the_groups(module, group):
 
     size = (4, 3, 2) if group is SE2 else (12, 2)
     coordinates = function("uniform_sampling")(*size)
-    elements = group.uniform_sampling(*size).float()
+    frames = {"frames": "coordinate"} if group is SO3 else {}
+    elements = group.uniform_sampling(*size, **frames).float()
     assert torch.equal(torch.stack(coordinates, -1), elements)
     G = function("matrix")(*coordinates)
     torch.testing.assert_close(function("inverse")(G) @ G, torch.eye(3).expand(len(G), 3, 3))

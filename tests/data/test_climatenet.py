@@ -12,7 +12,7 @@ from cheblienet.data import CHANNELS, ArtcDataset, split_by_date
 from cheblienet.data.climatenet import convert
 from cheblienet.data.resample import SphereSampling, unit_vectors
 from cheblienet.data.synthetic import synthetic_state, write_synthetic_climatenet
-from cheblienet.groups.icosphere import icosphere
+from cheblienet.meshes.icosphere import icosphere
 
 netCDF4 = pytest.importorskip("netCDF4", reason="netCDF4, of the extra `climate`, is not installed")
 

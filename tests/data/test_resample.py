@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from cheblienet.data.resample import SphereSampling, latitudes_longitudes, unit_vectors
-from cheblienet.groups.icosphere import icosphere
+from cheblienet.meshes.icosphere import icosphere
 
 VERTICES = icosphere(3)[0].numpy()  # the poles are among them
 

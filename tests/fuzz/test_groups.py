@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from judge import cases, judge
 
 from cheblienet import groups
+from cheblienet.meshes import icosphere
 
 GROUPS = st.sampled_from(list(groups.GROUPS.values()))
 FLOATS = st.sampled_from(some.FLOATS)
@@ -142,4 +143,4 @@ def test_samples_are_right_or_refused(group, sampling, size):
 def test_icospheres_are_right_or_refused(function, number):
     assume(isinstance(number, bool) or not isinstance(number, int) or number < 6)
     name = "num_vertices" if function == "icosphere_level" else "level"
-    judge(getattr(groups.icosphere, function), some.Arguments({name: number}))
+    judge(getattr(icosphere, function), some.Arguments({name: number}))

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cheblienet.graphs import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
-from cheblienet.groups import R2, S2, SE2, SO3, icosphere
+from cheblienet.groups import R2, S2, SE2, SO3
+from cheblienet.meshes import icosphere
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 
@@ -51,7 +52,7 @@ def test_positions():
     assert torch.equal(torch.stack(plane.cartesian_pos()), torch.stack([*plane.group_element, torch.zeros(12)]))
     assert torch.equal(torch.stack(lifted.cartesian_pos()), torch.stack(lifted.group_element))
     points = icosphere.icosphere(1)[0].float()
-    sphere, spheres = S2GEGraph((42,), ISOTROPIC, 4), SO3GEGraph((42, 2), ISOTROPIC, 4)
+    sphere, spheres = S2GEGraph((42,), ISOTROPIC, 4), SO3GEGraph((42, 2), ISOTROPIC, 4, frames="coordinate")
     torch.testing.assert_close(torch.stack(sphere.cartesian_pos(), -1), points, rtol=0, atol=1e-6)
     expected = torch.cat([1.5 * math.pi * points, 2 * math.pi * points])  # alpha = -pi/2 and 0
     torch.testing.assert_close(torch.stack(spheres.cartesian_pos(), -1), expected, rtol=0, atol=1e-5)

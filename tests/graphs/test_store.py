@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cheblienet.graphs import R2GEGraph, SE2GEGraph, manifold, store
+from cheblienet.graphs import R2GEGraph, SE2GEGraph, SO3GEGraph, manifold, store
 
 SIZE, SIGMAS, K = (4, 4, 4), (1.0, 0.1, 0.05), 8
 
@@ -53,6 +53,9 @@ def test_every_parameter_has_its_own_file(tmp_path, counted):
     SE2GEGraph(SIZE, SIGMAS, K, tmp_path, "cauchy")
     R2GEGraph(SIZE, SIGMAS, K, tmp_path)
     assert len(list(tmp_path.iterdir())) == len(counted) == 6
+    for frames in ("icosahedral", "coordinate"):
+        SO3GEGraph((12, 2), SIGMAS, K, tmp_path, frames=frames)
+    assert len(list(tmp_path.iterdir())) == len(counted) == 8
 
 
 def damage(file, how):

@@ -339,7 +339,7 @@ def test_samplings_follow_the_vertex_order():
     assert (x[1], y[3], float(theta[12])) == (1 / 3, 0.25, pytest.approx(-math.pi / 2 + math.pi / 6))
     assert theta.min() == -math.pi / 2
     assert theta.max() < math.pi / 2
-    sphere, rotations = S2.uniform_sampling(42), SO3.uniform_sampling(42, 3)
+    sphere, rotations = S2.uniform_sampling(42), SO3.uniform_sampling(42, 3, frames="coordinate")
     assert rotations.shape == (126, 3)
     torch.testing.assert_close(rotations[42:84, 1:], sphere)
     assert rotations[0, 0] == -math.pi / 2

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel
 
 from cheblienet import compat
-from cheblienet.graphs import GEGraph, Graph, RandomSubGraph, S2GEGraph, SE2GEGraph
+from cheblienet.graphs import GEGraph, Graph, RandomSubGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
 from cheblienet.groups import SE2, sample
 from cheblienet.nn import ChebConv, NetworkBlock, ResidualBlock, WideResSE2GEChebNet
 
@@ -112,6 +112,19 @@ def test_other_groups_elements_and_edges_are_told_apart():
     weights = torch.tensor([1.0, 1.0, 2.0, 2.0])
     assert "weights = " in warning_of(Graph(PATH, weights), Graph(PATH))
     assert "weights = " in warning_of(Graph(PATH, weights), Graph(PATH, weights.flip(0)))
+
+
+def test_frames_are_told_apart():
+    icosahedral, coordinate = (SO3GEGraph((12, 5), SIGMAS, K, frames=name) for name in ("icosahedral", "coordinate"))
+    assert "frames = coordinate, here icosahedral" in warning_of(coordinate, icosahedral)
+    state, content = layer(coordinate).state_dict(), json.loads(bytes(coordinate.fingerprint[32:].tolist()))
+    del content["frames"]  # as before there was a choice
+    text = json.dumps(content).encode()
+    head = coordinate.fingerprint[:32]
+    state["_extra_state"] = torch.cat([head, torch.frombuffer(bytearray(text), dtype=torch.uint8)])
+    loads_in_silence(layer(coordinate), state)
+    with pytest.warns(UserWarning, match="frames = coordinate, here icosahedral"):
+        layer(icosahedral).load_state_dict(state)
 
 
 def test_rounding_does_not_make_another_graph():

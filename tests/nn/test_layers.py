@@ -9,7 +9,7 @@ from cheblienet import nn as gnn
 from cheblienet import ops
 from cheblienet.data import to_graph_signal
 from cheblienet.graphs import Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
-from cheblienet.groups import icosphere
+from cheblienet.meshes import icosphere
 from cheblienet.ops import reference
 
 
@@ -107,20 +107,24 @@ def test_se2_pooling_and_unpooling_by_hand():
 
 
 def test_so3_pooling_and_unpooling_keep_orientations_apart():
-    ns, nalpha = 42, 3
+    ns, nalpha, coordinate = 42, 3, {"frames": "coordinate"}
     x = (100 * torch.arange(nalpha)[:, None] + torch.zeros(ns)).view(1, 1, -1)
-    assert gnn.SO3SpatialPool(2, (ns, nalpha), "max")(x).view(nalpha, 12).tolist() == [
+    assert gnn.SO3SpatialPool(2, (ns, nalpha), "max", **coordinate)(x).view(nalpha, 12).tolist() == [
         [100.0 * k] * 12 for k in range(nalpha)
     ]
-    assert gnn.SO3SpatialUnpool(2, (12, nalpha), "avg")(x[..., : 12 * nalpha]).shape == (1, 1, ns * nalpha)
+    assert gnn.SO3SpatialUnpool(2, (12, nalpha), "avg", **coordinate)(x[..., : 12 * nalpha]).shape == (
+        1,
+        1,
+        ns * nalpha,
+    )
     signal = torch.randn(2, 3, ns * nalpha)
     members = icosphere.pooling_index(1)
-    pooled = gnn.SO3SpatialPool(2, (ns, nalpha), "avg")(signal)
+    pooled = gnn.SO3SpatialPool(2, (ns, nalpha), "avg", **coordinate)(signal)
     for k in range(nalpha):
         for v in (0, 5):
             row = members[v][members[v] >= 0] + ns * k
             torch.testing.assert_close(pooled[..., v + 12 * k], signal[..., row].mean(-1))
-    expanded = gnn.SO3SpatialUnpool(2, (12, nalpha), "avg")(pooled)
+    expanded = gnn.SO3SpatialUnpool(2, (12, nalpha), "avg", **coordinate)(pooled)
     ends = icosphere.unpooling_index(1)[30]
     torch.testing.assert_close(expanded[..., 30 + ns], pooled[..., ends + 12].mean(-1))
 

@@ -5,7 +5,7 @@ from torch.profiler import ProfilerActivity, profile
 from cheblienet import nn as gnn
 from cheblienet import ops
 from cheblienet.graphs import Graph, S2GEGraph, SO3GEGraph
-from cheblienet.groups import icosphere
+from cheblienet.meshes import icosphere
 from cheblienet.ops import reference
 
 NALPHA = 2
@@ -13,7 +13,8 @@ NALPHA = 2
 
 @pytest.fixture(scope="module")
 def graphs():
-    return [SO3GEGraph((n, NALPHA), (1.0, 0.1, 10 / n), 8) for n in (12, 42, 162)]
+    """With the original's orientations, of which those of one number correspond."""
+    return [SO3GEGraph((n, NALPHA), (1.0, 0.1, 10 / n), 8, frames="coordinate") for n in (12, 42, 162)]
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,9 @@ def test_says_what_is_wrong(graphs, sphere):
         network([graphs[0], graphs[2]], sphere)
     with pytest.raises(TypeError, match="graph of level 1: expected a graph with a size, .*, got Graph"):
         network([graphs[0], Graph(torch.tensor([[0, 1], [1, 0]]))], sphere)
+    other = SO3GEGraph((12, NALPHA), (1.0, 0.1, 10 / 12), 8)
+    with pytest.raises(ValueError, match="level 0: expected frames 'coordinate', as level 1 has, got 'icosahedral'"):
+        network([other, *graphs[1:]], sphere)
     with pytest.raises(ValueError, match="output_graph: expected 162 vertices, .*, got 84"):
         network(graphs, graphs[1])
     with pytest.raises(TypeError, match="output_graph: expected a Graph, got NoneType"):

@@ -70,3 +70,13 @@ def test_a_mode_is_how_it_is_computed(demo):
     for mode in ("float32", "bfloat16"):
         demo.accuracy(network, layers, images, torch.zeros(40), mode)
     assert dtypes == [torch.float32, torch.bfloat16]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--epochs", "0"), ("--seeds", "-1"), ("--seed", "-1"), ("--epochs", "nan")]
+)
+def test_flags_out_of_range_are_refused(demo, capsys, flag, value):
+    with pytest.raises(SystemExit) as caught:
+        demo.main([f"{flag}={value}"])
+    assert caught.value.code == 2
+    assert f"argument {flag}: expected" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from torch.utils.data import TensorDataset
 from cheblienet.graphs import R2GEGraph
 from cheblienet.nn import ChebConv, VertexBatchNorm
 from cheblienet.train import Options, Task, fit, segmentation_metrics
+from cheblienet.train.distributed import processes
 from cheblienet.train.metrics import AveragePrecisions
-from cheblienet.train.options import processes
 from cheblienet.train.recorder import RECORDERS
 
 GRAPH = R2GEGraph((4, 4), (1.0, 1.0, 1.0), 4)

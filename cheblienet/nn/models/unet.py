@@ -59,7 +59,7 @@ class SO3GEChebEncoder(nn.Module):
         super().__init__()
         six = (graph_lvl0, graph_lvl1, graph_lvl2, graph_lvl3, graph_lvl4, graph_lvl5)
         levels = _levels(type(self).__name__, six, graphs)
-        self.finest = len(levels) - 1
+        self.finest, frames = len(levels) - 1, _frames(levels)
         channels = _encoder_channels(len(levels))
         self.conv = ChebConv(in_channels, _STEM, kernel_size, levels[-1])
         for level in range(self.finest, -1, -1):
@@ -69,7 +69,7 @@ class SO3GEChebEncoder(nn.Module):
             if level:
                 self.add_module(
                     f"pool{level}_{level - 1}",
-                    SO3SpatialPool(2, levels[level].size, reduction, eval_reduction=eval_reduction),
+                    SO3SpatialPool(2, levels[level].size, reduction, eval_reduction=eval_reduction, frames=frames),
                 )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -134,12 +134,12 @@ class SO3GEChebDecoder(nn.Module):
                 f"{name}: output_graph: expected {levels[-1].size[0]} vertices, those of the finest level's sphere, "
                 f"got {output_graph.num_vertices}"
             )
-        self.finest = len(levels) - 1
+        self.finest, frames = len(levels) - 1, _frames(levels)
         skipped = _encoder_channels(len(levels))
         # Each level leaves the channels that the encoder has one level finer, the finest those of its first convolution.
         left = [skipped[0], *skipped[2:], _STEM]
         for level in range(self.finest):
-            unpool = SO3SpatialUnpool(2, levels[level].size, expansion, eval_reduction=eval_reduction)
+            unpool = SO3SpatialUnpool(2, levels[level].size, expansion, eval_reduction=eval_reduction, frames=frames)
             self.add_module(f"unpool{level}_{level + 1}", unpool)
         self.block0 = ResidualBlock(skipped[0], left[0], ChebConv, kernel_size, graph=levels[0]).requires_grad_(False)
         for level in range(1, len(levels)):
@@ -268,7 +268,16 @@ def _levels(owner: str, six: Sequence[Graph | None], graphs: Sequence[Graph] | N
                 f"{owner}: graph of level {level}: expected size {expected}, one subdivision coarser than "
                 f"{tuple(fine.size)} of level {level + 1}, got {tuple(coarse.size)}"
             )
+        if (there := _frames([coarse])) != (here := _frames([fine])):
+            raise ValueError(
+                f"{owner}: graph of level {level}: expected frames {here!r}, as level {level + 1} has, got {there!r}"
+            )
     return levels
+
+
+def _frames(levels: Sequence[Graph]) -> str:
+    """How orientations of different vertices correspond; by their numbers on graphs that do not say it."""
+    return getattr(levels[0], "frames", "coordinate")
 
 
 def _side_by_side(a: Tensor, b: Tensor) -> Tensor:

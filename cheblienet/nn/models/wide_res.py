@@ -29,7 +29,7 @@ class WideResSE2GEChebNet(nn.Module):
         eval_reduction: what stands for "rand" in evaluation mode: "avg", "max" or "rand". The others stay as they are.
 
     Raises:
-        TypeError: for graphs that are none, or with `reduction` have no `size`.
+        TypeError: for graphs that are none, or with `reduction` those of no grid of at least 2 x 2 places.
         ValueError: if `reduction` is given without the two finer graphs or they without it, or a graph has another number
             of vertices than pooling leaves of the finer one.
     """
@@ -72,10 +72,11 @@ class WideResSE2GEChebNet(nn.Module):
         def pool(level: int, fine: Graph, coarse: Graph) -> nn.Module:
             if reduction is None:
                 return nn.Identity()
-            if not hasattr(fine, "size"):
+            size = getattr(fine, "size", ())
+            if len(size) != 3 or min(size[:2]) < 2:
                 raise TypeError(
-                    f"WideResSE2GEChebNet: graph_lvl{level}: expected a graph with a size, such as SE2GEGraph, "
-                    f"got {type(fine).__name__}"
+                    f"WideResSE2GEChebNet: graph_lvl{level}: expected a graph with a size (nx, ny, ntheta) of at least "
+                    f"2 x 2 places, such as SE2GEGraph, got {fine!r}"
                 )
             layer = SE2SpatialPool(2, fine.size, reduction, eval_reduction=eval_reduction)
             if coarse.num_vertices != layer.num_outputs:

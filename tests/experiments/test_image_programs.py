@@ -1,30 +1,25 @@
 """The programs for images, on real digits and small grids: they run, resume, and keep the original's settings."""
 
-import importlib.util
+import importlib
 import json
 import shutil
 import signal
-from pathlib import Path
 
 import pytest
 import torch
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SMALL = ["--dataset", "digits", "--subset", "24", "--batch_size", "8", "--max_epochs", "1", "--log", "none"]
 SMALL += ["--res_depth", "1", "--widen_factor", "1"]
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"cheblienet.experiments.{name}")
 
 
 PROGRAMS = {
-    "train_mnist": ["--anisotropic", "--coupled_sym"],
-    "train_cifar10": ["--anisotropic", "--pool", "--reduction", "rand"],
-    "train_stl10": ["--reduction", "max"],
+    "mnist": ["--anisotropic", "--coupled_sym"],
+    "cifar10": ["--anisotropic", "--pool", "--reduction", "rand"],
+    "stl10": ["--reduction", "max"],
 }
 
 
@@ -32,7 +27,7 @@ PROGRAMS = {
 def test_program_runs_and_leaves_metrics_and_pictures(tmp_path, capsys, name, flags):
     out = tmp_path / "out"
     (report,) = load(name).main([*SMALL, *flags, "--out", str(out), "--path_to_graph", str(tmp_path)], side=12)
-    sets = ("test",) if name == "train_stl10" else ("classic_test", "rotated_test", "flipped_test")
+    sets = ("test",) if name == "stl10" else ("classic_test", "rotated_test", "flipped_test")
     assert report.metrics.keys() == {f"{s}_{m}" for s in sets for m in ("accuracy", "loss")}
     for s in sets:
         matrix = report.tensors[f"{s}_confusion"]
@@ -48,7 +43,7 @@ def test_program_runs_and_leaves_metrics_and_pictures(tmp_path, capsys, name, fl
 
 def test_sampled_graphs_resume_as_they_were(tmp_path):
     flags = ["--sample_vertices", "--vertices_rate", "0.7", "--sample_edges", "--edges_rate", "0.8", "--save_models"]
-    program = load("train_mnist").main
+    program = load("mnist").main
     command = [*SMALL, *flags, "--anisotropic", "--coupled_sym"]
     program([*command, "--out", str(tmp_path / "parts")], side=8)
     (resumed,) = program([*command, "--out", str(tmp_path / "parts"), "--max_epochs", "2", "--resume"], side=8)
@@ -61,7 +56,7 @@ def test_sampled_graphs_resume_as_they_were(tmp_path):
 
 
 def test_precision_is_of_the_run_and_recording_is_not(tmp_path):
-    program = load("train_mnist").main
+    program = load("mnist").main
     command = [*SMALL, "--out", str(tmp_path)]
     program([*command, "--matmul-precision", "high", "--no-capture"], side=8)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["config"]["matmul_precision"] == "high"
@@ -74,12 +69,12 @@ def test_precision_is_of_the_run_and_recording_is_not(tmp_path):
 
 def test_experiments_differ_by_seed_and_are_summed_up(tmp_path, capsys):
     command = [*SMALL, "--num_experiments", "2", "--out", str(tmp_path), "--seed", "4"]
-    first, second = load("train_mnist").main(command, side=8)
+    first, second = load("mnist").main(command, side=8)
     assert first.metrics != second.metrics
     assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}
     assert "±" in capsys.readouterr().out
     shutil.rmtree(tmp_path / "2")  # as if the program had been stopped before
-    again = load("train_mnist").main([*command, "--resume"], side=8)
+    again = load("mnist").main([*command, "--resume"], side=8)
     assert [report.metrics for report in again] == [first.metrics, second.metrics]
 
 
@@ -96,7 +91,7 @@ def test_original_configurations():
 
 
 def test_levels_have_the_original_metric():
-    from cheblienet.train.classification import grid_graphs
+    from cheblienet.experiments.classification import grid_graphs
 
     graphs = grid_graphs(True, (2, 4, 8), 3, 8, 0.1, 2.048 / 64, None)
     assert [graph.size for graph in graphs] == [(2, 2, 3), (4, 4, 3), (8, 8, 3)]
@@ -106,9 +101,9 @@ def test_levels_have_the_original_metric():
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
-        ("train_cifar10", ["--pool"], "--pool: expected --reduction"),
-        ("train_stl10", [], "required: --reduction"),
-        ("train_mnist", ["--dataset", "cifar10"], "invalid choice"),
+        ("cifar10", ["--pool"], "--pool: expected --reduction"),
+        ("stl10", [], "required: --reduction"),
+        ("mnist", ["--dataset", "cifar10"], "invalid choice"),
     ],
 )
 def test_flags_that_do_not_go_together(capsys, name, flags, message):
@@ -119,10 +114,10 @@ def test_flags_that_do_not_go_together(capsys, name, flags, message):
 
 def test_device_that_does_not_exist(tmp_path):
     with pytest.raises(ValueError, match="device: expected a name such as"):
-        load("train_mnist").main([*SMALL, "--device", "gpu", "--out", str(tmp_path)], side=8)
+        load("mnist").main([*SMALL, "--device", "gpu", "--out", str(tmp_path)], side=8)
 
 
-@pytest.mark.parametrize("name", ["hpo_mnist", "hpo_cifar10"])
+@pytest.mark.parametrize("name", ["search_mnist", "search_cifar10"])
 def test_search_adds_to_its_trials(tmp_path, name, capsys):
     command = [*SMALL[:4], *SMALL[6:], "--out", str(tmp_path)]
     study = load(name).main([*command, "--num_experiments", "2"], side=20)
@@ -144,8 +139,8 @@ def test_search_adds_to_its_trials(tmp_path, name, capsys):
 
 
 def test_exit_status_names_the_signal():
+    from cheblienet.experiments.summary import exit_status
     from cheblienet.train import Report
-    from cheblienet.train.summary import exit_status
 
     assert exit_status([Report()]) == 0
     assert exit_status([Report(), Report(signal=signal.SIGTERM)]) == 143

@@ -1,26 +1,15 @@
 """The program for climate states, on synthetic ones, with the graphs of the sphere."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import nll_loss
 
 from cheblienet.data.synthetic import write_synthetic_artc
+from cheblienet.experiments import artc, segmentation
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "train_artc.py"
 METRICS = {"loss", "F1", "mIoU", "mIoU_wo_bg", "mAP", "mAP_bound"}
 METRICS |= {f"{metric}_{name}" for metric in ("acc", "AP") for name in ("bg", "tc", "ar")}
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("train_artc", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +20,10 @@ def states(tmp_path_factory):
 
 
 @pytest.mark.parametrize("weighted", [[], ["--weighted"]])
-def test_program_runs_resumes_and_draws(program, states, tmp_path, weighted):
+def test_program_runs_resumes_and_draws(states, tmp_path, weighted):
     command = ["--path_to_data", str(states), "--reduction", "max", "--expansion", "avg", "--subset", "2", *weighted]
     command += ["--batch_size", "2", "--log", "none", "--out", str(tmp_path)]
-    (report,) = program.main([*command, "--max_epochs", "1"])
+    (report,) = artc.main([*command, "--max_epochs", "1"])
     assert report.metrics.keys() == {f"test_{name}" for name in METRICS}
     assert all(0 <= value <= 1 for name, value in report.metrics.items() if name != "test_loss")
     assert report.tensors["test_confusion"].sum() == 2 * 642
@@ -46,23 +35,23 @@ def test_program_runs_resumes_and_draws(program, states, tmp_path, weighted):
         "globe.png",
     }
     if weighted:
-        (resumed,) = program.main([*command, "--max_epochs", "2", "--resume"])
+        (resumed,) = artc.main([*command, "--max_epochs", "2", "--resume"])
         assert [row["iteration"] for row in resumed.rows] == [1, 1, 2, 2]
 
 
-def test_states_in_the_original_folders(program, states, tmp_path):
+def test_states_in_the_original_folders(states, tmp_path):
     names = sorted(path.name for path in states.glob("*.npz"))
     for folder, part in (("data_train", names[:3]), ("data_test", names[3:5])):
         (tmp_path / folder).mkdir()
         for name in part:
             (tmp_path / folder / name).symlink_to(states / name)
     flags = ["--path_to_data", str(tmp_path), "--reduction", "max", "--expansion", "avg"]
-    train, test = program.datasets(program.parse(flags))
+    train, test = segmentation.datasets(artc.parse(flags))
     assert (len(train), len(test)) == (3, 2)
     assert train[0][0].shape == (16, 642)
 
 
-def test_climatenet_is_split_by_date_and_normalised_by_its_own_training_part(program, tmp_path):
+def test_climatenet_is_split_by_date_and_normalised_by_its_own_training_part(tmp_path):
     pytest.importorskip("netCDF4", reason="netCDF4, of the extra `climate`, is not installed")
     from cheblienet.data.climatenet import convert
     from cheblienet.data.synthetic import write_synthetic_climatenet
@@ -71,55 +60,55 @@ def test_climatenet_is_split_by_date_and_normalised_by_its_own_training_part(pro
     assert convert(tmp_path / "in", tmp_path / "out", level=2) == 10
     command = ["--dataset", "climatenet", "--path_to_data", str(tmp_path / "out"), "--reduction", "max"]
     command += ["--expansion", "avg", "--batch_size", "2", "--max_epochs", "1", "--log", "none"]
-    train, test = program.datasets(program.parse(command))
+    train, test = segmentation.datasets(artc.parse(command))
     assert (len(train), len(test)) == (8, 2)
     assert not {name[:15] for name in train.names} & {name[:15] for name in test.names}
     x = torch.cat([state for state, _ in train], 1)
     torch.testing.assert_close(x.mean(1), torch.zeros(16), atol=1e-3, rtol=0)
     torch.testing.assert_close(x.std(1), torch.ones(16), atol=1e-3, rtol=0)
-    (report,) = program.main([*command, "--out", str(tmp_path / "run")])
+    (report,) = artc.main([*command, "--out", str(tmp_path / "run")])
     assert report.tensors["test_confusion"].sum() == 2 * 162
 
 
-def test_levels_of_training_and_test_states_agree(program, states, tmp_path):
+def test_levels_of_training_and_test_states_agree(states, tmp_path):
     write_synthetic_artc(tmp_path / "data_test", 3, 2, seed=0)
     (tmp_path / "data_train").mkdir()
     for path in sorted(states.glob("*.npz"))[3:]:
         (tmp_path / "data_train" / path.name).symlink_to(path)
     with pytest.raises(ValueError, match="data_test: expected 642 vertices, .*, got 162"):
-        program.datasets(program.parse(["--path_to_data", str(tmp_path), "--reduction", "max", "--expansion", "avg"]))
+        segmentation.datasets(artc.parse(["--path_to_data", str(tmp_path), "--reduction", "max", "--expansion", "avg"]))
 
 
-def test_class_weights_are_inverse_to_frequencies(program, states):
-    train, _ = program.datasets(
-        program.parse(["--path_to_data", str(states), "--reduction", "max", "--expansion", "avg"])
+def test_class_weights_are_inverse_to_frequencies(states):
+    train, _ = segmentation.datasets(
+        artc.parse(["--path_to_data", str(states), "--reduction", "max", "--expansion", "avg"])
     )
-    weights = program.class_weights(train, 0)
+    weights = segmentation.class_weights(train, 0)
     labels = torch.cat([label for _, label in train])
     share = np.bincount(labels.numpy()) / len(labels)
     assert weights.tolist() == pytest.approx((1 / (3 * share)).tolist())
     assert float(weights[labels].mean()) == pytest.approx(1)
 
 
-def test_losses_of_halves_average_to_the_whole(program):
+def test_losses_of_halves_average_to_the_whole():
     output, labels = torch.randn(4, 3, 20).log_softmax(1), torch.randint(3, (4, 20))
-    loss = program.mean_loss(torch.tensor([0.1, 1.0, 4.0]))
+    loss = segmentation.mean_loss(torch.tensor([0.1, 1.0, 4.0]))
     torch.testing.assert_close((loss(output[:2], labels[:2]) + loss(output[2:], labels[2:])) / 2, loss(output, labels))
-    assert program.mean_loss(None) is nll_loss
+    assert segmentation.mean_loss(None) is nll_loss
 
 
-def test_original_configuration(program):
-    assert program.configuration(True) == {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
-    assert program.configuration(False) == {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
-    config = {**program.configuration(True), "nalpha": 2, "K": 4}
-    graphs = program.sphere_graphs(2, True, config, None)
+def test_original_configuration():
+    assert artc.configuration(True) == {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
+    assert artc.configuration(False) == {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
+    config = {**artc.configuration(True), "nalpha": 2, "K": 4}
+    graphs = segmentation.sphere_graphs(2, True, config, None)
     assert [graph.size for graph in graphs] == [(12, 2), (42, 2), (162, 2), (162, 1)]
     assert [graph.sigmas for graph in graphs[:3]] == [(1.0, 0.1, 10 / n) for n in (12, 42, 162)]
 
 
-def test_states_are_repeated_over_orientations(program):
+def test_states_are_repeated_over_orientations():
     states, labels = torch.randn(2, 16, 12), torch.zeros(2, 12)
-    signals, _ = program.prepare_batch(3)((states, labels), torch.device("cpu"))
+    signals, _ = segmentation.prepare_batch(3)((states, labels), torch.device("cpu"))
     assert signals.shape == (2, 16, 36)
     for k in range(3):
         assert torch.equal(signals[..., 12 * k : 12 * (k + 1)], states)

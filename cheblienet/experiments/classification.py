@@ -13,11 +13,10 @@ from torch.utils.data import Dataset, TensorDataset
 from ..data import ImageSet, flip_images, load_images, to_graph_signal, turn_images
 from ..graphs import GEGraph, Graph, R2GEGraph, RandomSubGraph, SE2GEGraph
 from ..nn import capacity
-from .engine import Report, Task, fit
+from ..train import Options, Report, Task, classification_metrics, fit
+from ..train.optimizer import adam
+from .arguments import experiments
 from .flags import integer
-from .metrics import classification_metrics
-from .optimizer import adam
-from .options import Options, experiments
 from .summary import summarise
 
 CLASSES = tuple(map(str, range(10)))

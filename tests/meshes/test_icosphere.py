@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cheblienet.groups import icosphere
+from cheblienet.meshes import icosphere
 
 PUBLISHED = np.load(Path(__file__).parent / "data" / "icosphere.npz")
 

@@ -2,15 +2,16 @@
 
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import ignite.distributed as idist
 import numpy as np
 
-from .engine import Report
-from .pictures import can_draw, draw_confusion, draw_curves
+from ..train import Report
+from ..train.pictures import can_draw, draw_confusion, draw_curves
 
 
 def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], folders: Sequence[Path]) -> None:
@@ -43,6 +44,12 @@ def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], fol
 def exit_status(reports: Sequence[Report]) -> int:
     """0, or the shell's number for the signal that stopped a run."""
     return next((128 + report.signal for report in reports if report.signal), 0)
+
+
+def exit_with(program: Callable[[], Sequence[Report]]) -> NoReturn:
+    """Runs a program on the flags of the command line, and leaves with its exit status."""
+    with plain_errors():
+        sys.exit(exit_status(program()))
 
 
 @contextmanager

@@ -1,19 +1,17 @@
 """Flags out of range are refused before any work, with their names."""
 
-import importlib.util
-from pathlib import Path
+import importlib
 
 import pytest
 
 from cheblienet.data import load_images
-from cheblienet.train.summary import plain_errors
+from cheblienet.experiments.summary import plain_errors
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 NEEDED = {
-    "train_mnist": [],
-    "train_cifar10": [],
-    "train_stl10": ["--reduction", "max"],
-    "train_artc": ["--reduction", "max", "--expansion", "avg"],
+    "mnist": [],
+    "cifar10": [],
+    "stl10": ["--reduction", "max"],
+    "artc": ["--reduction", "max", "--expansion", "avg"],
 }
 ODD = {
     "--max_epochs": ["0", "-1", "nan", "1e3", "1.5", "", "9" * 5000],
@@ -33,10 +31,7 @@ MORE = {
 
 
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module(f"cheblienet.experiments.{name}")
 
 
 @pytest.fixture
@@ -57,13 +52,13 @@ def refused(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_numbers_out_of_range_are_refused_by_the_name_of_their_flag(refused, tmp_path, name):
-    for flag, values in (ODD if name != "train_mnist" else ODD | MORE).items():
+    for flag, values in (ODD if name != "mnist" else ODD | MORE).items():
         for value in values:
             refused(name, flag, value)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["hpo_mnist", "hpo_cifar10"])
+@pytest.mark.parametrize("name", ["search_mnist", "search_cifar10"])
 def test_searches_refuse_them_too(refused, name):
     for flag in ("--max_epochs", "--lr", "--workers", "--subset", "--num_experiments"):
         refused(name, flag, ODD[flag][0])
@@ -72,22 +67,17 @@ def test_searches_refuse_them_too(refused, name):
 @pytest.mark.parametrize("flag", ["--out", "--path_to_graph", "--path_to_model"])
 def test_a_file_where_a_folder_should_be(refused, tmp_path, flag):
     (tmp_path / "file").write_text("in the way")
-    refused("train_mnist", flag, "file")
-    refused("train_mnist", flag, "file/folder")
+    refused("mnist", flag, "file")
+    refused("mnist", flag, "file/folder")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_the_demonstration_refuses_them(refused):
-    for flag, value in (("--epochs", "0"), ("--seeds", "-1"), ("--seed", "-1"), ("--epochs", "nan")):
-        refused("demo", flag, value)
 
 
 def test_data_that_is_nowhere_and_batches_that_are_too_large(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        load("train_artc").main([*NEEDED["train_artc"], "--path_to_data", str(tmp_path / "nowhere")])
+        load("artc").main([*NEEDED["artc"], "--path_to_data", str(tmp_path / "nowhere")])
     command = ["--dataset", "digits", "--subset", "16", "--batch_size", "17", "--out", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="batch_size: expected at most the 16 training samples, got 17"):
-        load("train_mnist").main([*command, "--log", "none"], side=8)
+        load("mnist").main([*command, "--log", "none"], side=8)
     assert not (tmp_path / "out").exists()
 
 
@@ -107,7 +97,7 @@ def test_a_run_resumed_with_other_flags_names_them(tmp_path_factory, flag, messa
     out = tmp_path_factory.getbasetemp() / "resumed"
     command = ["--dataset", "digits", "--subset", "16", "--batch_size", "8", "--max_epochs", "1", "--log", "none"]
     command += ["--res_depth", "1", "--widen_factor", "1", "--out", str(out)]
-    program = load("train_mnist").main
+    program = load("mnist").main
     if not out.exists():
         program(command, side=8)
     before = {path: path.read_bytes() for path in out.iterdir()}

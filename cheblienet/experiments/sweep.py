@@ -14,10 +14,11 @@ from torch.utils.data import TensorDataset
 
 from ..data import load_images
 from ..graphs import Graph
+from ..train import Options, fit
+from ..train.distributed import choose_device
+from ..train.records import write_rows
+from .arguments import add_arguments
 from .classification import LiftImages, add_image_arguments, image_task
-from .engine import fit
-from .options import Options, add_arguments, choose_device
-from .records import write_rows
 
 _VALIDATION_SHARE = 0.3
 

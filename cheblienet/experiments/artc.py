@@ -1,0 +1,91 @@
+"""Trains a U-Net on the sphere to find atmospheric rivers and tropical cyclones in states of the climate."""
+
+import argparse
+from collections.abc import Sequence
+
+import ignite.distributed as idist
+import torch
+
+from ..data import (
+    CHANNELS,
+    CLASSES,
+)
+from ..meshes.icosphere import icosphere_level
+from ..nn import SO3GEUChebNet, capacity
+from ..ops.gather_reduce import REDUCTIONS
+from ..train import Report, Task, fit, segmentation_metrics
+from ..train.distributed import processes
+from ..train.optimizer import adam
+from .arguments import add_arguments, add_training_arguments, experiments
+from .segmentation import class_weights, datasets, draw_prediction, mean_loss, prepare_batch, sphere_graphs, subset
+from .summary import summarise
+
+SHORT = ("bg", "tc", "ar")
+
+
+def configuration(anisotropic: bool) -> dict[str, float]:
+    """The graphs and the convolutions; on SO(3), xi is 10 over the number of vertices of a level's icosphere."""
+    if not anisotropic:
+        return {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
+    return {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser, "train_artc", max_epochs=100)
+    add_training_arguments(parser)
+    parser.add_argument("--reduction", choices=REDUCTIONS, required=True, help="of pooling")
+    parser.add_argument("--eval_reduction", choices=REDUCTIONS, default="avg", help="for rand, in tests (%(default)s)")
+    parser.add_argument("--expansion", choices=REDUCTIONS, required=True, help="of unpooling")
+    parser.add_argument("--weighted", action="store_true", help="weigh classes inversely to their frequencies")
+    parser.add_argument(
+        "--dataset",
+        choices=("artc", "climatenet", "synthetic"),
+        default="artc",
+        help="climatenet: converted by `python -m cheblienet climatenet`; synthetic: made up states, for a trial",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> list[Report]:
+    """Runs the program."""
+    args = parse(argv)
+    with processes(args):
+        config = configuration(args.anisotropic)
+        runs, reports = experiments(args, config), []
+        train, test = datasets(args)
+        graphs = sphere_graphs(icosphere_level(train.num_vertices), args.anisotropic, config, args.path_to_graph)
+        train, test = (subset(dataset, args.subset, args.seed) for dataset in (train, test))
+        loss = mean_loss(class_weights(train, args.workers).to(runs[0].device) if args.weighted else None)
+        prepare = prepare_batch(config["nalpha"])
+        for options in runs:
+            torch.manual_seed(options.seed)
+            model = SO3GEUChebNet(
+                len(CHANNELS),
+                len(CLASSES),
+                config["kernel_size"],
+                output_graph=graphs[-1],
+                reduction=args.reduction,
+                eval_reduction=args.eval_reduction,
+                expansion=args.expansion,
+                graphs=graphs[:-1],
+            ).to(options.device)
+            task = Task(
+                model=model,
+                optimizer=adam(model.parameters(), args.lr),
+                loss=loss,
+                prepare_batch=prepare,
+                train_set=train,
+                test_sets={"test": test},
+                metrics=lambda: segmentation_metrics(SHORT, loss),
+            )
+            reports.append(fit(task, options))
+            if reports[-1].signal:
+                break
+        folders = [options.out for options in runs[: len(reports)]]
+        kind = "SYNTHETIC states" if args.dataset == "synthetic" else "states"
+        title = f"{len(test)} test {kind}, trained on {len(train)}, {capacity(model):,} parameters"
+        summarise(title, reports, CLASSES, folders)
+        if idist.get_rank() == 0 and not reports[-1].signal:
+            draw_prediction(model, prepare, test[0], graphs[-1], kind, folders[-1] / "globe.png", options.device)
+        return reports
