@@ -86,7 +86,8 @@ def check_sigmas(name: str, sigmas: object) -> tuple[float, float, float]:
     values = sigmas.tolist() if readable else sigmas  # type: ignore[attr-defined]
     if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
         raise ValueError(f"{name}: expected three positive numbers, got {sigmas!r}")
-    if not all(isinstance(value, Real) and 0 < float(value) < float("inf") for value in values):
+    numbers = all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+    if not numbers or not all(0 < float(value) < float("inf") for value in values):
         raise ValueError(f"{name}: expected three positive finite numbers, got {sigmas!r}")
     return float(values[0]), float(values[1]), float(values[2])
 

@@ -59,7 +59,7 @@ _RANGES = {
     "T200": (150.0, 350.0),  # colder and warmer than air has been at the ground, see TREFHT
     "T500": (150.0, 350.0),  # the same
     "PRECT": (-1e-5, 1e-3),  # 31 mm in a minute, 5.2e-4 m/s, in Unionville in 1956
-    "TS": (150.0, 400.0),  # 175 to 354 K seen by satellites (Scambos et al. 2018; Zhao et al. 2021)
+    "TS": (150.0, 400.0),  # 162 to 354 K seen by satellites (Zhao et al. 2021, doi:10.1175/BAMS-D-20-0325.1)
     "TREFHT": (150.0, 350.0),  # 184 K at Vostok in 1983, 330 K in Death Valley in 1913
     "Z1000": (-3e3, 1e4),  # by PSL, -1,300 to 800 m; below ground, models go up to the height of the terrain
     "Z200": (5e3, 2e4),  # by the mean temperature below, 7 km at 150 K and 16.5 km at 350 K

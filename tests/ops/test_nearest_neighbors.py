@@ -127,6 +127,8 @@ def test_says_what_is_wrong():
         ops.nearest_neighbors(elements.float(), (1.0, 1.0, 1.0), 2, SO3)
     with pytest.raises(ValueError, match=r"sigmas: expected three positive finite numbers, got \(1.0, -1.0, 1.0\)"):
         ops.nearest_neighbors(elements, (1.0, -1.0, 1.0), 2, SO3)
+    with pytest.raises(ValueError, match=r"sigmas: expected three positive finite numbers, got \(True, 1.0, 1.0\)"):
+        ops.nearest_neighbors(elements, (True, 1.0, 1.0), 2, SO3)
     with pytest.raises(ValueError, match=r"elements: expected finite coordinates up to 1e\+100, got NaN"):
         ops.nearest_neighbors(elements.fill_(torch.nan), (1.0, 1.0, 1.0), 2, SO3)
     with pytest.raises(ValueError, match=r"elements: expected at least 2 elements, got 1"):
