@@ -34,11 +34,11 @@ WATCHED = LD_PRELOAD="$(foreach library,libasan libstdc++,$(shell $(CXX) -print-
   ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(CURDIR)/build/address
 sanitize: $(VENV)/.built
 	$(BIN)/cmake -S . -B build/thread $(SANITIZE) -DCHEBLIENET_SANITIZE=thread
-	$(BIN)/cmake --build build/thread --parallel --target test_threads
+	$(BIN)/cmake --build build/thread --parallel $(shell nproc) --target test_threads
 	build/thread/test_threads
 	! build/thread/test_threads race 2> build/thread/race
 	$(BIN)/cmake -S . -B build/address $(SANITIZE) -DCHEBLIENET_SANITIZE=address,undefined
-	$(BIN)/cmake --build build/address --parallel --target test_threads extension
+	$(BIN)/cmake --build build/address --parallel $(shell nproc) --target test_threads extension
 	ASAN_OPTIONS=detect_leaks=0 build/address/test_threads
 	! build/address/test_threads bounds 2> build/address/bounds
 	! build/address/test_threads overflow 2> build/address/overflow
