@@ -17,7 +17,7 @@ CSR = {"cpu": "MKL CSR", "cuda": "cuSPARSE"}  # the library behind the framework
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "SE(2) 28x28x6": lambda: SE2GEGraph((28, 28, 6), (1.0, 0.1, 2.048 / 28**2), 16),
     "SE(2) 96x96x6": lambda: SE2GEGraph((96, 96, 6), (1.0, 0.1, 2.048 / 96**2), 16),
-    "SO(3) level 5 x 6": lambda: SO3GEGraph((10242, 6), (1.0, 0.1, 0.001), 16),
+    "SO(3) level 5 x 6": lambda: SO3GEGraph((10242, 6), (1.0, 0.1, 0.001), 16, frames="coordinate"),
 }
 _built: dict[str, Graph] = {}
 

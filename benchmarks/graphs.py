@@ -35,7 +35,7 @@ def se2(n: int, device: str = "cpu") -> SE2GEGraph:
 
 def so3(level: int, device: str = "cpu") -> SO3GEGraph:
     vertices = 10 * 4**level + 2
-    return SO3GEGraph((vertices, 6), (1.0, 0.1, 10.0 / vertices), NEIGHBORS, device=device)
+    return SO3GEGraph((vertices, 6), (1.0, 0.1, 10.0 / vertices), NEIGHBORS, frames="coordinate", device=device)
 
 
 def against_reference(device: str) -> Benchmark:
