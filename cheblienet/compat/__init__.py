@@ -10,13 +10,25 @@ import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .table import REPLACEMENTS, TARGETS
 
-__all__ = ["install", "resolve"]
+if TYPE_CHECKING:
+    from .original_files import load_original
+
+__all__ = ["install", "load_original", "resolve"]
 
 _PACKAGE = __name__.partition(".")[0]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what reads the original's files at its first use: a script that is run may not need graphs."""
+    if name == "load_original":
+        from .original_files import load_original
+
+        return load_original
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def install() -> None:

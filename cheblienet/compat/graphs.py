@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import graphs
-from ..graphs.legacy import find_original, set_original
+from .original_files import find_original, set_original
 
 
 class _OriginalGraph(graphs.Graph):

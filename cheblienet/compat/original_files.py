@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from .._checks import check_choice, check_integer, check_sigmas
-from .edges import KERNELS, Edges
-from .graph import Graph
-from .manifold import GEGraph, _centroid, _SampledGraph
+from ..graphs.edges import KERNELS, Edges
+from ..graphs.graph import Graph
+from ..graphs.manifold import GEGraph, _centroid, _SampledGraph
 
 _Sampled = TypeVar("_Sampled", bound=_SampledGraph)
 
