@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ..graphs.edges import Edges
 from ..groups.base import rotation_y, rotation_z
 from ..meshes.icosphere import icosphere, icosphere_level
+from .original_files import Parameters
 
 _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
     "gaussian": lambda ratio: torch.exp(-ratio),
@@ -30,21 +31,15 @@ _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def original_edges(
-    manifold: str, size: tuple[int, ...], sigmas: tuple[float, float, float], K: int, kernel: str, centroid: int
-) -> Edges:
+def original_edges(asked: Parameters) -> Edges:
     """The edges of the original's graph, sorted by (source, target), on the CPU.
 
     Memory grows as V K, time as V^2: docs/compat.md has figures. After two seconds a bar on stderr shows how far it is.
 
-    Args:
-        manifold: "r2", "se2", "s2" or "so3".
-        size: of the sampling, the number of orientations last, 1 where there are none.
-        sigmas, K, kernel: as the graph classes take them, K < V.
-        centroid: the vertex whose largest distance bounds all.
-
-    Raises ValueError for a size of which the original makes another number of vertices.
+    Raises ValueError for a size of which the original makes another number of vertices, and where it gives weights that are
+    negative or not finite, of which it makes no Laplacian.
     """
+    manifold, size, sigmas, K, kernel, centroid = asked
     matrices = _matrices(manifold, original_sampling(manifold, size))
     inverses = torch.linalg.inv(matrices) if manifold in ("r2", "se2") else matrices.mT
     vertices = len(matrices)
@@ -54,6 +49,11 @@ def original_edges(
         torch.topk(row, K + 1, largest=False, sorted=False, out=(sqdist[vertex], index[vertex]))
     edge_index, edge_sqdist = _undirected(index, sqdist, sqdist[centroid].max())
     weight = _KERNELS[kernel](edge_sqdist / (0.8 * edge_sqdist.mean()))
+    if not ((weight >= 0) & weight.isfinite()).all():
+        raise ValueError(
+            f"kernel: expected one of which the original makes weights of at least 0, got {kernel!r}, of which it makes "
+            f"weights from {float(weight.min()):.3g} to {float(weight.max()):.3g}"
+        )
     return Edges(edge_index, edge_sqdist, weight)
 
 
