@@ -10,15 +10,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What a clone has in the place of this package. Nobody may import it.
-OTHER = "raise ImportError('the package of the clone')"
+# What a clone has in the place of modules of this package. Nobody may import it.
+OTHER = "raise ImportError('a module of the clone')"
 
 SCRIPT = """
+    import os
     import subprocess
     import sys
 
     import cheblienet
-    import torch
     from beside import SIZE
     from cheblienet.graphs.graphs import R2GEGraph
     from torch.utils.data import DataLoader, Dataset
@@ -36,6 +36,7 @@ SCRIPT = """
 
 
     if __name__ == "__main__":
+        assert {*os.environ["PYTHONPATH"].split(os.pathsep)[1:]} <= {*sys.path}  # the first is the runner's
         assert R2GEGraph([SIZE, SIZE, 1], (1.0, 1.0, 1.0), 4, None).num_vertices == SIZE**2
         packages = {cheblienet.__file__}
         for method in sys.argv[1:]:
@@ -55,7 +56,9 @@ def clone(tmp_path):
         folder.mkdir()
         (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
         (folder / "beside.py").write_text("SIZE = 4\n")
-    for package in ("", "graphs", "utils", "nn"):
+    (root / "cheblienet").mkdir()
+    (root / "cheblienet" / "__init__.py").write_text("__version__ = '0.0.1'\n")
+    for package in ("graphs", "utils", "nn"):
         (root / "cheblienet" / package).mkdir()
         (root / "cheblienet" / package / "__init__.py").write_text(OTHER)
     return root
@@ -85,6 +88,26 @@ def test_the_command_runs_scripts_of_a_clone(clone, command):
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.11 brought -P")
 def test_so_does_the_module_without_the_present_folder(clone):
     done = run(clone, "-P", "-m", "cheblienet.compat", "scripts/script.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(ROOT / "cheblienet" / "__init__.py")]
+
+
+def test_so_does_the_module_of_an_editable_installation(clone, tmp_path):
+    """Which lets Python find modules of this package within the clone's."""
+    (tmp_path / "sitecustomize.py").write_text(
+        textwrap.dedent(f"""
+            import sys
+            from importlib.machinery import PathFinder
+
+            class Finder:
+                def find_spec(name, path=None, target=None):
+                    if name == "cheblienet.compat":
+                        return PathFinder.find_spec(name, [{str(ROOT / "cheblienet")!r}])
+
+            sys.meta_path.insert(0, Finder)
+        """)
+    )
+    done = run(clone, "-m", "cheblienet.compat", "script.py", PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(ROOT / "cheblienet" / "__init__.py")]
 

@@ -9,6 +9,7 @@ import torch
 
 from cheblienet import compat
 from cheblienet.compat import graphs as compat_graphs
+from cheblienet.compat.original_edges import _undirected
 from cheblienet.graphs import load_graph
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -63,6 +64,15 @@ def test_edges_are_those_that_the_original_found(built, name):
     expected = weight.expand(len(micro))[common]
     torch.testing.assert_close(weights[place], expected, rtol=0, atol=1e-6 if share == 1 else 1e-2)
     assert graph.is_undirected
+
+
+def test_a_pair_is_an_edge_if_both_take_it_at_one_distance():
+    """Vertices 0 and 1 do; 0 and 2 are too far apart, 1 and 3 have different distances, 3 takes 0 alone, 2 and 3 coincide."""
+    index = torch.tensor([[0, 1, 2], [1, 0, 3], [0, 2, 3], [0, 1, 2]])
+    sqdist = torch.tensor([[0.0, 0.2, 0.9], [0.0, 0.2, 0.3], [0.9, 0.0, 0.0], [0.4, 0.4, 0.0]])
+    edges, lengths = _undirected(index, sqdist, torch.tensor(0.8))
+    assert edges.tolist() == [[0, 1], [1, 0]]
+    assert torch.equal(lengths, torch.tensor([0.2, 0.2]))
 
 
 def test_a_checkpoint_of_the_original_gives_its_output(built):
