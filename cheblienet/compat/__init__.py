@@ -8,7 +8,9 @@ of them. `table.py` says what leads where, docs/compat.md what behaves in anothe
 import importlib
 import sys
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +35,24 @@ def __getattr__(name: str) -> Any:
 
 def install() -> None:
     """Makes the original's modules importable in this process. They come after all that exists: nothing is shadowed."""
+    _take_the_name()
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def _take_the_name() -> None:
+    """Imports this package where its name has led to another.
+
+    In a clone of the original, an editable installation lets Python find this module within the clone's package.
+    """
+    folder = Path(__file__).resolve().parents[1]
+    if Path(getattr(sys.modules[_PACKAGE], "__file__", None) or "").resolve().parent == folder:
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]:
+        del sys.modules[name]
+    spec = PathFinder.find_spec(_PACKAGE, [str(folder.parent)])
+    sys.modules[_PACKAGE] = package = module_from_spec(spec)
+    spec.loader.exec_module(package)
 
 
 def resolve(module: str, name: str) -> Any:

@@ -5,15 +5,12 @@ In a clone of the original, whose package hides this one from `python -m`, use t
 """
 
 import argparse
-import importlib
 import os
 import runpy
 import sys
-from importlib.machinery import PathFinder
-from importlib.util import module_from_spec
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+from . import install
 
 
 def main() -> None:
@@ -23,8 +20,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.script.is_file():
         parser.error(f"script: expected a file, got {options.script}")
-    _take_the_name()
-    importlib.import_module(f"{_PACKAGE.name}.compat").install()
+    install()
     startup = str(Path(__file__).resolve().parent / "startup")  # for the processes that the script starts
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [startup, os.environ.get("PYTHONPATH")]))
     sys.argv = [str(options.script), *options.args]
@@ -34,20 +30,6 @@ def main() -> None:
         sys.path.insert(0, "")
     sys.path[0] = str(options.script.resolve().parent)
     runpy.run_path(str(options.script), run_name="__main__")
-
-
-def _take_the_name() -> None:
-    """Imports this package where its name has led to another.
-
-    In a clone of the original, an editable installation lets Python find this module within the clone's package.
-    """
-    if Path(getattr(sys.modules[_PACKAGE.name], "__file__", None) or "").resolve().parent == _PACKAGE:
-        return
-    for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE.name]:
-        del sys.modules[name]
-    spec = PathFinder.find_spec(_PACKAGE.name, [str(_PACKAGE.parent)])
-    sys.modules[_PACKAGE.name] = package = module_from_spec(spec)
-    spec.loader.exec_module(package)
 
 
 if __name__ == "__main__":
