@@ -8,21 +8,51 @@ of them. `table.py` says what leads where, docs/compat.md what behaves in anothe
 import importlib
 import sys
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .table import REPLACEMENTS, TARGETS
 
-__all__ = ["install", "resolve"]
+if TYPE_CHECKING:
+    from .original_files import load_original
+
+__all__ = ["install", "load_original", "resolve"]
 
 _PACKAGE = __name__.partition(".")[0]
 
 
+def __getattr__(name: str) -> Any:
+    """Imports what reads the original's files at its first use: a script that is run may not need graphs."""
+    if name == "load_original":
+        from .original_files import load_original
+
+        return load_original
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def install() -> None:
     """Makes the original's modules importable in this process. They come after all that exists: nothing is shadowed."""
+    _take_the_name()
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
+
+
+def _take_the_name() -> None:
+    """Imports this package where its name has led to another.
+
+    In a clone of the original, an editable installation lets Python find this module within the clone's package.
+    """
+    folder = Path(__file__).resolve().parents[1]
+    if Path(getattr(sys.modules[_PACKAGE], "__file__", None) or "").resolve().parent == folder:
+        return
+    for name in [name for name in sys.modules if name.partition(".")[0] == _PACKAGE]:
+        del sys.modules[name]
+    spec = PathFinder.find_spec(_PACKAGE, [str(folder.parent)])
+    sys.modules[_PACKAGE] = package = module_from_spec(spec)
+    spec.loader.exec_module(package)
 
 
 def resolve(module: str, name: str) -> Any:

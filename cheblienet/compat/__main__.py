@@ -1,6 +1,11 @@
-"""`python -m cheblienet.compat SCRIPT [ARGS]`: runs a script of the original package, as `python SCRIPT [ARGS]` would."""
+"""Runs a script of the original package, as `python SCRIPT [ARGS]` would, with its modules found here.
+
+In a clone of the original, whose package hides this one from `python -m`, use the command `cheblienet-compat`, or
+`python -P -m cheblienet.compat`.
+"""
 
 import argparse
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -16,7 +21,13 @@ def main() -> None:
     if not options.script.is_file():
         parser.error(f"script: expected a file, got {options.script}")
     install()
+    startup = str(Path(__file__).resolve().parent / "startup")  # for the processes that the script starts
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [startup, os.environ.get("PYTHONPATH")]))
     sys.argv = [str(options.script), *options.args]
+    if getattr(
+        sys.flags, "safe_path", False
+    ):  # then nothing stands for the script's folder yet; Python 3.10 has no such flag
+        sys.path.insert(0, "")
     sys.path[0] = str(options.script.resolve().parent)
     runpy.run_path(str(options.script), run_name="__main__")
 

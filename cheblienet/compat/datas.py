@@ -98,6 +98,15 @@ class ARTCDataset(Dataset):
         image = self.transform_image(image) if self.transform_image else image
         return image, self.transform_target(target) if self.transform_target else target
 
+    @property
+    def files(self) -> Sequence[str]:
+        """The same as `indices`."""
+        return self.indices
+
+    def check_exists(self) -> bool:
+        """Whether the folder is there."""
+        return self.path_to_data.exists()
+
     def get_runs(self, runs: Sequence[int]) -> list[str]:
         return [name for name in self.indices if name.endswith(tuple(f"{run}-mesh.npz" for run in runs))]
 

@@ -1,6 +1,7 @@
 """The original's functions on groups, in matrices and separate coordinates, by the groups of this package."""
 
 from collections.abc import Callable
+from inspect import Parameter, Signature
 from typing import Any
 
 import torch
@@ -9,6 +10,25 @@ from torch import Tensor
 from ..groups import GROUPS, Group, SO3Group
 from ..groups.base import rotation_z
 
+# What the original calls the arguments of each group's uniform_sampling.
+_COUNTS = {"r2": ("nx", "ny"), "se2": ("nx", "ny", "ntheta"), "s2": ("num_samples",), "so3": ("level", "nalpha")}
+
+
+def _named(function: Callable[..., Any], *names: str, **defaults: Any) -> Callable[..., Any]:
+    """`function` of positional arguments, with the original's names for them."""
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    signature = Signature(
+        [*(Parameter(name, kind) for name in names), *(Parameter(n, kind, default=d) for n, d in defaults.items())]
+    )
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return function(*bound.args)
+
+    call.__name__, call.__signature__ = function.__name__, signature  # type: ignore[attr-defined]
+    return call
+
 
 def _functions(group: Group) -> dict[str, Callable[..., Any]]:
     frames = {"frames": "coordinate"} if isinstance(group, SO3Group) else {}
@@ -16,8 +36,12 @@ def _functions(group: Group) -> dict[str, Callable[..., Any]]:
     def uniform_sampling(*size: int) -> tuple[Tensor, ...]:
         return group.uniform_sampling(*size, **frames).float().unbind(-1)
 
-    def matrix(*coordinates: Tensor, device: Any = None) -> Tensor:
+    def matrix(*coordinates_and_device: Any) -> Tensor:
+        *coordinates, device = coordinates_and_device
         return group.matrix(torch.stack(coordinates, -1)).to(device)
+
+    def inverse(G: Tensor) -> Tensor:
+        return group.inverse(G)
 
     def element(G: Tensor) -> tuple[Tensor, ...]:
         return group.element(G).unbind(-1)
@@ -28,7 +52,8 @@ def _functions(group: Group) -> dict[str, Callable[..., Any]]:
     def riemannian_sqdist(Gg: Tensor, Gh: Tensor, Re: Tensor) -> Tensor:
         return group.squared_distance(group.element(Gg), group.element(Gh), Re.diagonal())
 
-    functions = (uniform_sampling, matrix, group.inverse, element, log, riemannian_sqdist)
+    sampled = _named(uniform_sampling, *_COUNTS[group.name])
+    functions = (sampled, _named(matrix, *group.coordinates, device=None), inverse, element, log, riemannian_sqdist)
     return {f"{group.name}_{function.__name__}": function for function in functions}
 
 

@@ -1,6 +1,7 @@
 """The original's pooling layers, which take signals of any rank and draw in evaluation mode too, the networks that have
 them, and its convolution as a function."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,6 +26,28 @@ class _AnyRank(_Random):
         y = super().forward(x.reshape(1, x.shape[:-1].numel(), x.shape[-1]))
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
+    @property
+    def shortcut(self) -> bool:
+        """Whether signals pass as they are: `kernel_size` was 1."""
+        return self.identity
+
+    @property
+    def index(self) -> Tensor:
+        """(Vout, m) int64, the vertices that each output reduces.
+
+        A pentagon of an icosphere has six where m is 7, and its first, itself, stands in the seventh place too: a maximum
+        over these is the layer's, a mean counts that vertex twice, which the layer does not.
+        """
+        if self.identity:
+            return torch.arange(self.num_vertices)[:, None]
+        members = self.table("cpu").members
+        return torch.where(members < 0, members[:, :1], members)
+
+
+def _index_of(layer: _AnyRank, size: Sequence[int], kernel_size: int) -> Tensor:
+    """The `index` of a layer of this kind with these arguments."""
+    return type(layer)(kernel_size, size, "avg").index
+
 
 class _ByNumber(_AnyRank):
     """Orientations of one number correspond, as those of the original's graphs."""
@@ -34,19 +57,19 @@ class _ByNumber(_AnyRank):
 
 
 class SE2SpatialPool(_AnyRank, nn.SE2SpatialPool):
-    pass
+    get_reduction_index = _index_of
 
 
 class SE2SpatialUnpool(_AnyRank, nn.SE2SpatialUnpool):
-    pass
+    get_expansion_index = _index_of
 
 
 class SO3SpatialPool(_ByNumber, nn.SO3SpatialPool):
-    pass
+    get_reduction_index = _index_of
 
 
 class SO3SpatialUnpool(_ByNumber, nn.SO3SpatialUnpool):
-    pass
+    get_expansion_index = _index_of
 
 
 class SO3OrientationPool(_AnyRank, nn.SO3OrientationPool):

@@ -1,7 +1,6 @@
 """Graphs on samplings of groups, on chosen elements or from given edges, with their Laplacians and spectra."""
 
 from .graph import Graph
-from .legacy import load_original
 from .manifold import GEGraph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
 from .store import load_graph
 from .subgraph import RandomSubGraph
@@ -15,5 +14,4 @@ __all__ = [
     "SE2GEGraph",
     "SO3GEGraph",
     "load_graph",
-    "load_original",
 ]

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cheblienet import nn as gnn
-from cheblienet.graphs import GEGraph, Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph, load_original
+from cheblienet.compat import load_original
+from cheblienet.graphs import GEGraph, Graph, R2GEGraph, S2GEGraph, SE2GEGraph, SO3GEGraph
 
 SIZE, SIGMAS, K = [4, 3, 2], (1.0, 0.1, 0.5), 6
 
