@@ -23,7 +23,15 @@ _CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer
 
 # What a configuration that does not name it means: programs that wrote checkpoints before the flag was there.
 # (Pooling drew in tests, too, before `eval_reduction`: that does not change what such a run goes on to learn.)
-_ADDED = {"matmul_precision": "highest", "eval_reduction": "avg"}
+_ADDED = {
+    "matmul_precision": "highest",
+    "eval_reduction": "avg",
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "validation_share": 0.1,
+    "original_protocol": True,
+}
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
