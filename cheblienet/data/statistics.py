@@ -100,14 +100,15 @@ def kept_class_counts(folder: str | os.PathLike[str], names: Sequence[str], work
 def statistics_file(folder: str | os.PathLike[str], names: Sequence[str]) -> Path:
     """Where training looks for the statistics of the states `names`, whatever their order, and keeps them.
 
-    The name is of the states' names and sizes: states that were added, left out or converted to another level have another.
+    Its name is made of the states' names, sizes and times: states that were added, left out or changed have another file.
     """
     return _file("statistics", folder, names)
 
 
 def _file(kind: str, folder: str | os.PathLike[str], names: Sequence[str]) -> Path:
     found = find_states(Path(folder), names)
-    states = sorted((name, (Path(folder) / name).stat().st_size) for name in found)
+    files = {name: (Path(folder) / name).stat() for name in found}
+    states = sorted((name, file.st_size, file.st_mtime_ns) for name, file in files.items())
     return Path(folder) / f"{kind}-{hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]}.json"
 
 

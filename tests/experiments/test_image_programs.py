@@ -33,9 +33,14 @@ def test_program_runs_and_leaves_metrics_and_pictures(tmp_path, capsys, name, fl
         matrix = report.tensors[f"{s}_confusion"]
         assert matrix.sum() == 24
         assert report.metrics[f"{s}_accuracy"] == pytest.approx(float(matrix.trace() / 24))
-    assert {"checkpoint.pt", "metrics.jsonl", "curves.png", "confusion.png"} == {path.name for path in out.iterdir()}
+    files = {"checkpoint.pt", "best.pt", "metrics.jsonl", "curves.png", "confusion.png"}
+    assert files == {path.name for path in out.iterdir()}
     printed = capsys.readouterr().out
-    assert "digits: 24 test images, trained on 24" in printed
+    assert "digits: 24 test images, trained on 22" in printed
+    assert (
+        "\nProtocol: the best accuracy on 2 validation images chose epoch 1 of 1; one look at the test images\n"
+        in printed
+    )
     accuracies = next(line for line in printed.splitlines() if line.startswith("accuracy "))
     assert accuracies.split()[1:] == [f"{report.metrics[f'{s}_accuracy']:.4f}" for s in sets]
     assert list(tmp_path.glob("*.npz"))
