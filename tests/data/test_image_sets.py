@@ -150,10 +150,8 @@ def test_a_share_is_held_out(share, count):
     whole = load_images("digits", "unused", True, 8, 1).subset(45, 2)
     rest, held = whole.hold_out(share, 7)
     assert (len(rest.images), len(held.images)) == (45 - count, count)
-    together = [
-        (*image.flatten().tolist(), int(label)) for part in (rest, held) for image, label in zip(*part[:2], strict=True)
-    ]
-    assert sorted(together) == sorted((*image.flatten().tolist(), int(y)) for image, y in zip(*whole[:2], strict=True))
+    rows = [torch.cat([part.images.flatten(1), part.labels[:, None]], 1).tolist() for part in (rest, held, whole)]
+    assert sorted(rows[0] + rows[1]) == sorted(rows[2])
     assert torch.equal(whole.hold_out(share, 7)[1].images, held.images)
     assert not torch.equal(whole.hold_out(share, 8)[0].labels, rest.labels)
 
