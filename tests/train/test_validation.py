@@ -214,6 +214,16 @@ def test_what_a_former_run_left_does_not_count(tmp_path):
     assert (report.epoch, report.score) == (1, 0.5)
 
 
+def test_gradients_of_a_run_are_clipped(tmp_path):
+    task = make_task()
+    task.optimizer, task.clip_norm = torch.optim.SGD(task.model.parameters(), lr=1.0), 1e-3
+    before = torch.cat([p.detach().flatten() for p in task.model.parameters()])
+    task.validation_set = None
+    fit(task, make_options(tmp_path, max_epochs=1))
+    moved = torch.cat([p.detach().flatten() for p in task.model.parameters()]) - before
+    assert 0 < float(moved.norm()) <= STEPS * 1e-3 * (1 + 1e-4)
+
+
 def test_scores_that_choose_nothing(tmp_path):
     with pytest.raises(FloatingPointError, match=r"the scripted of epoch 2 is nan; .*checkpoint.pt is of iteration 6"):
         fit(make_task([0.5, math.nan]), make_options(tmp_path))
