@@ -209,8 +209,12 @@ def test_a_best_network_that_does_not_fit_is_named(tmp_path, whole, damage, erro
 
 
 def test_what_a_former_run_left_does_not_count(tmp_path):
+    """Even where the run is stopped before it has a best network of its own."""
     torch.save({"epoch": 1, "score": 9.0, "model": {}}, tmp_path / "best.pt")
-    report = fit(make_task([0.5, 0.7]), make_options(tmp_path, max_epochs=1))
+    task = make_task([0.5, 0.7])
+    task.before_evaluation = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert fit(task, make_options(tmp_path, max_epochs=1)).signal == signal.SIGTERM
+    report = fit(make_task([0.5, 0.7]), make_options(tmp_path, max_epochs=1, resume=True))
     assert (report.epoch, report.score) == (1, 0.5)
 
 
