@@ -33,7 +33,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "`cheblienet train artc --dataset climatenet` looks for them. The last three flags are its own.",
     )
     statistics.add_argument(
-        "folder", metavar="FOLDER", type=Path, help="folder of data-*-mesh.npz, or of train and test with them"
+        "folder",
+        metavar="FOLDER",
+        type=Path,
+        help="what --path_to_data names: it holds train and test, or data-*-mesh.npz",
     )
     statistics.add_argument(
         "--names", type=Path, help="list of files in FOLDER to use instead, such as train_split.txt of ARTC"
@@ -72,4 +75,4 @@ def _statistics(arguments: argparse.Namespace) -> None:
         print(f"{channel:8}{unit:>8}{mean:14.6g}{std:14.6g}")
     out = arguments.out or statistics_file(folder, names)
     save_statistics(out, values)
-    print(f"written to {out}")
+    print(f"of {len(names)} states, written to {out}")

@@ -126,11 +126,12 @@ def test_the_command_writes_what_training_reads(states, monkeypatch, capsys, com
     folder, _ = states
     call(monkeypatch, folder, *flags)
     (path,) = folder.glob("*.json")
-    assert f"written to {path}" in capsys.readouterr().out
+    said = capsys.readouterr().out
     before = path.read_bytes()
     command = ["--dataset", "climatenet", "--path_to_data", str(folder), "--reduction", "max", "--expansion", "avg"]
     monkeypatch.setattr(module, "statistics", lambda *_: pytest.fail("computed again"))
     train = segmentation.datasets(artc.parse([*command, *flags]))["train"]
+    assert f"of {len(train)} states, written to {path}" in said
     assert train._mean[:, 0].tolist() == pytest.approx(load_statistics(path).mean)
     assert (list(folder.glob("*.json")), path.read_bytes()) == ([path], before)
 
