@@ -217,7 +217,7 @@ class _Run:
             self.records.add(state.iteration, state.epoch, metrics)
         if idist.get_rank() == 0:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "best_epoch")
-            tqdm.write(f"epoch {state.epoch} of {state.max_epochs}: {shown}")
+            tqdm.write(f"epoch {metrics.get('best_epoch', state.epoch)} of {state.max_epochs}: {shown}")
 
     def _terminate_if_asked(self, engine: Engine) -> None:
         if self.stop.agreed():

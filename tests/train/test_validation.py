@@ -103,9 +103,10 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize(
     ("scores", "best"), [([0.2, 0.9, 0.9, 0.1], 2), ([0.1, 0.2, 0.3, 0.4], 4), ([0.0, 0.0, 0.0, 0.0], 1)]
 )
-def test_the_best_epoch_is_kept_and_tested_once(tmp_path, scores, best):
+def test_the_best_epoch_is_kept_and_tested_once(tmp_path, capsys, scores, best):
     task = make_task([*scores, 0.7])
     report = fit(task, make_options(tmp_path, models=tmp_path / "models"))
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"epoch {best} of {EPOCHS}: test_accuracy ")
     kept = load_state(tmp_path / "best.pt")
     assert (kept["epoch"], kept["score"]) == (best, scores[best - 1]) == (report.epoch, report.score)
     assert same_state(kept["model"], load_state(tmp_path / "models" / f"model_{best}.pt"))
