@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from cheblienet.data import to_graph_signal
-from cheblienet.graphs import SE2GEGraph, SO3GEGraph
+from cheblienet.equivariance import symmetries
+from cheblienet.graphs import GEGraph, SE2GEGraph, SO3GEGraph
 from cheblienet.groups import SE2, SO3, sample
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "conventions.md"
@@ -81,6 +82,29 @@ def test_what_a_step_of_the_orientation_costs():
     spacing = torch.cdist(place, place).fill_diagonal_(2).topk(6, largest=False).values[:, :5].mean()
     assert spacing * math.sqrt(n) == pytest.approx(3.81, rel=0.04)
     assert math.sqrt(10 / n) * math.pi / 6 / spacing == pytest.approx(0.43, abs=0.02)
+
+
+def test_searches_draw_numbers_of_orientations_that_keep_the_square():
+    optuna = pytest.importorskip("optuna")
+    from cheblienet.experiments.sweep import search_space
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    trial = optuna.create_study().ask()
+    drawn = search_space(trial)["ntheta"]
+    numbers = trial.distributions["ntheta"]
+    possible = range(numbers.low, numbers.high + 1, numbers.step)
+    assert drawn in possible
+    assert len(possible) > 1
+    for ntheta in possible:
+        assert len(symmetries(SE2GEGraph((5, 5, ntheta), (1.0, 0.1, 0.05), 12))) == 8
+
+
+@pytest.mark.parametrize("nalpha", [2, 3, 5])
+def test_orientations_keep_the_symmetries_of_samplings_by_rings(nalpha):
+    for sampling, size, number in (("equiangular", (5, 6), 24), ("fibonacci", (30,), 2), ("random", (30,), 1)):
+        count = (*size, nalpha) if sampling != "random" else size
+        graph = GEGraph.from_elements(SO3, sample(SO3, sampling, *count), (1.0, 0.1, 0.1), 12)
+        assert len(symmetries(graph)) == number
 
 
 def test_successive_edges_break_the_triangle_inequality_seldom():

@@ -31,7 +31,8 @@ class GEGraph(Graph):
     """A graph of group elements: `GEGraph.from_elements`, or one of the four regular samplings derived from it.
 
     Vertices are joined to those near in the metric d2 = sigma_1 c_1^2 + sigma_2 c_2^2 + sigma_3 c_3^2, c = log(g^-1 h),
-    by edges that weigh the less the longer they are.
+    by edges that weigh the less the longer they are. A small sigma is a far reach: neighbours lie farthest where steps cost
+    least (docs/conventions.md).
 
     Attributes:
         group: the group, an instance of `cheblienet.groups.Group`; `manifold` is its name.
