@@ -38,7 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "equiangular or points of fibonacci, each with [nalpha]; elements of random",
     )
     build.add_argument("--seed", type=int, default=0, help="of random elements (default 0)")
-    build.add_argument("--sigmas", type=float, nargs=3, required=True, help="the coefficients of the metric")
+    build.add_argument("--sigmas", type=float, nargs=3, required=True, help="of the metric; a small one is a far reach")
     build.add_argument("--K", type=int, default=16, help="the largest number of neighbours (default 16)")
     build.add_argument("--kernel", default="gaussian", help="of the weights (default gaussian)")
     build.add_argument(

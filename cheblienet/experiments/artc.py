@@ -28,7 +28,10 @@ _PARTS = "ARTC's validation states are those published as such, in val_split.txt
 
 
 def configuration(anisotropic: bool) -> dict[str, float]:
-    """The graphs and the convolutions; on SO(3), xi is 10 over the number of vertices of a level's icosphere."""
+    """The graphs and the convolutions; on SO(3), xi is 10 over the number of vertices of a level's icosphere.
+
+    With the original's 6 orientations the icosahedron's rotations are not exact, as they would be with 5 or 10.
+    """
     if not anisotropic:
         return {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
     return {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}

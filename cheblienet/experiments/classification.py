@@ -43,7 +43,9 @@ def grid_graphs(
 ) -> list[GEGraph]:
     """Graphs of n x n pixels for n in `sides`, ascending: on SE(2) with `ntheta` orientations, or on R2.
 
-    `xi`, the metric's third coefficient, is that of the finest graph and grows as the area of a pixel.
+    The metric's coefficients are (1, eps, xi), see docs/conventions.md: neighbours reach across the orientation where eps
+    is below 1. `xi` is that of the finest graph and grows as the area of a pixel. The symmetries of the square are exact with
+    an even `ntheta`; pooling from side to side keeps them if each of `sides` divides the next.
     """
 
     def graph(n: int) -> GEGraph:

@@ -31,7 +31,8 @@ class GEGraph(Graph):
     """A graph of group elements: `GEGraph.from_elements`, or one of the four regular samplings derived from it.
 
     Vertices are joined to those near in the metric d2 = sigma_1 c_1^2 + sigma_2 c_2^2 + sigma_3 c_3^2, c = log(g^-1 h),
-    by edges that weigh the less the longer they are.
+    by edges that weigh the less the longer they are. A small sigma is a far reach: neighbours lie farthest where steps cost
+    least (docs/conventions.md).
 
     Attributes:
         group: the group, an instance of `cheblienet.groups.Group`; `manifold` is its name.
@@ -268,9 +269,13 @@ class _SampledGraph(GEGraph):
 class R2GEGraph(_SampledGraph):
     """The plane: nx x ny points (i / nx, j / ny); vertex i + nx j.
 
+    With nx = ny and sigma1 = sigma2, the 8 symmetries of the square are exact, whether sides are even or odd. Otherwise the
+    half turn and two reflections are left.
+
     Args:
         size: (nx, ny); a third number is ignored.
-        sigmas: the coefficients of the metric, positive; the third has nothing to weigh here.
+        sigmas: what steps along x and y cost, positive, the image's side being 1: the smaller, the farther neighbours
+            reach. The third has nothing to weigh here.
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
@@ -290,9 +295,13 @@ class SE2GEGraph(_SampledGraph):
     """The plane with orientations: the grid of `R2GEGraph` with ntheta orientations -pi/2 + k pi / ntheta, taken modulo
     pi; vertex i + nx j + nx ny k.
 
+    With nx = ny and an even ntheta, the 8 symmetries of the square are exact. An odd ntheta has no quarter turn, and images
+    that are not square have none either: the half turn and two reflections are left.
+
     Args:
         size: (nx, ny, ntheta).
-        sigmas: the coefficients of the metric, positive: along the orientation, across it, for its change.
+        sigmas: what steps cost, positive: along the orientation, across it, for its change in radians; the image's side is
+            1. The smaller one is, the farther neighbours reach: with (1, 0.1, ...) across the orientation.
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
@@ -311,6 +320,8 @@ class SE2GEGraph(_SampledGraph):
 
 class S2GEGraph(_SampledGraph):
     """The sphere, sampled by an icosphere of 10 4^level + 2 vertices.
+
+    All 60 rotations and 60 reflections of the icosahedron are exact.
 
     Args:
         size: (number of vertices,); a second number is ignored.
@@ -334,15 +345,21 @@ class SO3GEGraph(_SampledGraph):
     """The sphere with orientations: an icosphere of 10 4^level + 2 vertices with nalpha orientations at each, pi / nalpha
     apart and taken modulo pi; vertex i + number of vertices of the icosphere k.
 
+    With nalpha a multiple of 5, all 60 rotations and 60 reflections of the icosahedron are exact. With other numbers the
+    orientations at its twelve corners cannot be carried along, and one reflection is left. With coordinate frames 4 rotations
+    and 4 reflections are exact, whatever nalpha, from 42 vertices on.
+
     Args:
         size: (number of vertices of the icosphere, nalpha).
-        sigmas: the coefficients of the metric, positive: two for directions on the sphere, one for the orientation.
+        sigmas: what turns about the three axes of an element cost, positive, in radians. About the first, the tangent along
+            the orientation, places move across it; about the second, along it; about the third, the orientation changes.
+            The smaller one is, the farther neighbours reach: with (1, 0.1, ...) along the orientation.
         K: the largest number of neighbours of a vertex, 1 <= K < V.
         path_to_graph: folder of cache files, made if missing; None for no cache.
         kernel: of the weights: "gaussian", "laplace", "cauchy" or "rectangular".
         frames: from what orientations are measured. "icosahedral": a tangent at each vertex that the icosahedron's
-            rotations carry along (`cheblienet.meshes.frames`); with a multiple of 5 orientations, all 60 are symmetries
-            of the graph. "coordinate": the coordinates' own, alpha = -pi/2 + k pi / nalpha, as in the original, with 4.
+            rotations carry along (`cheblienet.meshes.frames`). "coordinate": the meridian, alpha = -pi/2 + k pi / nalpha, as
+            in the original.
         device: where to find the edges; None for the CPU. They stay there until an attribute is read, which is on the CPU.
         progress: whether to show bars on stderr while a large graph is built, which Ctrl-C stops at once.
 

@@ -80,6 +80,12 @@ class Group(ABC):
     def squared_distance(self, g: Tensor, h: Tensor, sigmas: Sequence[float] | Tensor) -> Tensor:
         """d2(g, h) = sum_i sigma_i c_i^2 with c = log(g^-1 h), the minimum over the orientation's offsets -pi, 0, pi.
 
+        This is the norm of the logarithm: the length of the curve g exp(t c), which is seldom the shortest. It equals the
+        geodesic distance on R2, on S2, and on SO(3) with three equal sigmas. With others d may break the triangle
+        inequality: d(f, h) > d(f, g) + d(g, h) for 10 % of random triples on SE(2) and SO(3) with the sigmas of the
+        programs, by up to a factor of 2, and for 3 % of two successive edges of a graph, by up to 2 % (docs/conventions.md).
+        A sigma is what a step costs: a small one is a far reach.
+
         Args:
             g, h: elements (..., d), broadcast against each other.
             sigmas: three positive coefficients, for elements of less than float64 between 1.2e-38 and 3.4e38, where

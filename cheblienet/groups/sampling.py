@@ -34,6 +34,8 @@ def sample(group: Group, sampling: str, *size: int, generator: torch.Generator |
             a graph of K nearest neighbours falls into parts unless K is at least nlon.
             "fibonacci": (num_points,), a spiral from pole to pole whose points have one area each and differ by the
             golden angle (Swinbank, Purser, "Fibonacci grids", 2006): nearly uniform for any number.
+            Exact symmetries, with any number of orientations: of "healpix" 8 rotations and 8 reflections, of "equiangular"
+            2 nlon of each, of "fibonacci" one half turn, of "random" none.
         generator: of random numbers; None for the framework's global one.
 
     Raises:

@@ -116,6 +116,9 @@ def _over_orientations(table: Tensor, num_spatial: int, num_orientations: int) -
 class SE2SpatialPool(_VertexPool):
     """Pools squares of `kernel_size` x `kernel_size` vertices in every orientation layer of an SE(2) grid.
 
+    All symmetries of the grid are exact if `kernel_size` divides nx and ny. Otherwise what is left out is at one side only,
+    and quarter and half turns are lost.
+
     Args:
         kernel_size: side of the square, from 1 to 15. Rows and columns beyond the last whole square are left out.
         size: (nx, ny, ntheta) of the input.
@@ -133,7 +136,7 @@ class SE2SpatialPool(_VertexPool):
 
 
 class SE2SpatialUnpool(_VertexPool):
-    """Repeats each vertex of an SE(2) grid on a square of `kernel_size` x `kernel_size` vertices.
+    """Repeats each vertex of an SE(2) grid on a square of `kernel_size` x `kernel_size` vertices: all symmetries are exact.
 
     Args:
         kernel_size: side of the square, at least 1; less than 2^31 vertices come out.
@@ -168,7 +171,8 @@ def _with_frames(frames: str, table: Tensor, to_level: int, from_level: int, nal
 class SO3SpatialPool(_VertexPool):
     """Pools an icosphere's vertices, in every orientation layer, onto the next coarser level.
 
-    A coarse vertex reduces itself and its neighbours on the fine mesh: seven, or six at the twelve pentagons.
+    A coarse vertex reduces itself and its neighbours on the fine mesh: seven, or six at the twelve pentagons. All symmetries
+    of the graph with these `frames` are exact: the icosahedron's 120 for a multiple of 5 orientations and without any.
 
     Args:
         kernel_size: 2 for one subdivision level, 1 for none.
@@ -202,7 +206,8 @@ class SO3SpatialPool(_VertexPool):
 class SO3SpatialUnpool(_VertexPool):
     """Expands an icosphere's vertices, in every orientation layer, onto the next finer level.
 
-    A fine vertex reduces the two ends of the coarse edge it halves; a coarse vertex keeps its value.
+    A fine vertex reduces the two ends of the coarse edge it halves; a coarse vertex keeps its value. What symmetries are
+    exact is said at `SO3SpatialPool`.
 
     Args:
         kernel_size: 2 for one subdivision level, 1 for none.
@@ -233,6 +238,10 @@ class SO3SpatialUnpool(_VertexPool):
 
 class SO3OrientationPool(_VertexPool):
     """Pools `kernel_size` consecutive orientations at every vertex of the sphere; all of them give a signal on S2.
+
+    All symmetries of the graph are exact if all orientations are pooled. Of some, reflections are not followed, as they put
+    neighbouring orientations into other groups; the icosahedron's rotations are where nalpha / `kernel_size` is a multiple
+    of 5.
 
     Args:
         kernel_size: number of orientations to reduce, a divisor of nalpha, at most 255.

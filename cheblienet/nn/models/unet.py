@@ -173,7 +173,8 @@ class SO3GEChebDecoder(nn.Module):
 class SO3GEUChebNet(nn.Module):
     """The U-Net of `SO3GEChebEncoder` and `SO3GEChebDecoder`: a class for every vertex of the sphere.
 
-    Its layers are equivariant, so the scores turn with the signal under the symmetries of the sampling.
+    Its layers are equivariant, so the scores turn with the signal under the symmetries of the sampling: the icosahedron's
+    120, with a multiple of 5 orientations or without any (see `SO3GEGraph`).
 
     Args:
         in_channels: channels of the signal.

@@ -15,7 +15,7 @@ class WideResSE2GEChebNet(nn.Module):
 
     A convolution to 16 channels, three stages of residual blocks on 16 w, 32 w and 64 w channels, a global maximum and a
     linear layer. Equivariant layers and an invariant maximum: the class scores do not change under the symmetries of the
-    sampling, such as a rotation of the image by 90 degrees.
+    sampling. Those of the square are all exact with an even number of orientations and, with pooling, sides that 4 divides.
 
     Args:
         in_channels: channels of the image.
