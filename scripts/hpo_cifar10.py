@@ -1,8 +1,6 @@
 """The program `cheblienet.experiments.search_cifar10`."""
 
-from cheblienet.experiments.search_cifar10 import main
-from cheblienet.experiments.summary import plain_errors
+from cheblienet.experiments.run import run
 
 if __name__ == "__main__":
-    with plain_errors():
-        main()
+    run("search_cifar10")

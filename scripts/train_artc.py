@@ -1,7 +1,6 @@
 """The program `cheblienet.experiments.artc`."""
 
-from cheblienet.experiments.artc import main
-from cheblienet.experiments.summary import exit_with
+from cheblienet.experiments.run import run
 
 if __name__ == "__main__":
-    exit_with(main)
+    run("artc")

@@ -1,7 +1,6 @@
 """The program `cheblienet.experiments.mnist`."""
 
-from cheblienet.experiments.mnist import main
-from cheblienet.experiments.summary import exit_with
+from cheblienet.experiments.run import run
 
 if __name__ == "__main__":
-    exit_with(main)
+    run("mnist")

@@ -1,7 +1,6 @@
 """The program `cheblienet.experiments.stl10`."""
 
-from cheblienet.experiments.stl10 import main
-from cheblienet.experiments.summary import exit_with
+from cheblienet.experiments.run import run
 
 if __name__ == "__main__":
-    exit_with(main)
+    run("stl10")

@@ -12,7 +12,6 @@ counts; a kill that lost anything ends the run with what is left in place.
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -33,12 +32,12 @@ import torch
 
 from cheblienet.__main__ import main as command
 from cheblienet.data.synthetic import write_synthetic_climatenet
+from cheblienet.experiments import mnist, summary
 from cheblienet.experiments.classification import grid_graphs
-from cheblienet.train import engine, load_state, summary
+from cheblienet.train import engine, load_state
 
-ROOT = Path(__file__).resolve().parents[1]
 EPOCHS = 7  # more than the five whose networks are kept
-DIGITS = ["--dataset", "digits", "--subset", "16", "--batch_size", "8", "--log", "none", "--save_models"]
+DIGITS = ["--dataset", "digits", "--subset", "18", "--batch_size", "8", "--log", "none", "--save_models"]
 DIGITS += ["--res_depth", "1", "--widen_factor", "1", "--max_epochs", str(EPOCHS)]
 LONGEST_WRITE = 0.004  # seconds: a kill comes within this of the moment when a temporary file is seen
 
@@ -69,16 +68,9 @@ def build_graphs(out: Path, _: int) -> None:
     grid_graphs(True, (8, 16, 32), 6, 16, 0.1, 2.048 / 32**2, str(out))
 
 
-def load_program(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def train(out: Path, workers: int) -> None:
     resume = ["--resume"] if (out / "checkpoint.pt").exists() else []
-    load_program("train_mnist").main([*DIGITS, "--out", str(out), "--workers", str(workers), *resume], side=8)
+    mnist.main([*DIGITS, "--out", str(out), "--workers", str(workers), *resume], side=8)
 
 
 def convert(out: Path, workers: int) -> None:
@@ -117,7 +109,7 @@ def weigh_whole_files(expected: Path) -> Callable[[Path], int]:
 
 def weigh_run(out: Path) -> int:
     """The steps that the checkpoint holds: all but the one under way, as one is written after every step."""
-    for path in out.glob("models/*.pt"):
+    for path in (*out.glob("models/*.pt"), *out.glob("best.pt")):
         load_state(path)
     path, metrics = out / "checkpoint.pt", out / "metrics.jsonl"
     saved = load_state(path)["iteration"] if path.exists() else 0

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from ..data.splits import VALIDATION_SHARE
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
@@ -27,13 +29,21 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     statistics = actions.add_parser(
         "statistics",
         help="mean and standard deviation of each channel",
-        description="Mean and standard deviation of each channel over states on the icosphere, of ClimateNet or of ARTC.",
+        description="Mean and standard deviation of each channel over the training states of ClimateNet, kept where "
+        "`cheblienet train artc --dataset climatenet` looks for them. The last three flags are its own.",
     )
-    statistics.add_argument("folder", metavar="FOLDER", type=Path, help="folder of data-*-mesh.npz")
     statistics.add_argument(
-        "--names", type=Path, help="list of the files to use, such as train_split.txt (default all)"
+        "folder", metavar="FOLDER", type=Path, help="folder of data-*-mesh.npz, or of train and test with them"
     )
-    statistics.add_argument("--out", type=Path, help="file to write (default FOLDER/statistics.json)")
+    statistics.add_argument(
+        "--names", type=Path, help="list of files in FOLDER to use instead, such as train_split.txt of ARTC"
+    )
+    statistics.add_argument("--out", type=Path, help="file to write instead")
+    statistics.add_argument("--seed", type=int, default=0, help="of the parts (default 0)")
+    statistics.add_argument(
+        "--validation_share", type=float, default=VALIDATION_SHARE, help="of the training dates (default %(default)s)"
+    )
+    statistics.add_argument("--original_protocol", action="store_true", help="no validation part")
     statistics.set_defaults(run=_statistics)
 
 
@@ -45,14 +55,21 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _statistics(arguments: argparse.Namespace) -> None:
+    from ..data import climatenet_parts, save_statistics, statistics, statistics_file
     from ..data.artc import CHANNEL_UNITS
     from ..data.splits import read_names
-    from ..data.statistics import save_statistics, statistics
 
-    values = statistics(arguments.folder, read_names(arguments.names) if arguments.names else None)
+    if not 0 < arguments.validation_share < 1:
+        raise ValueError(f"--validation_share: expected a number above 0 and below 1, got {arguments.validation_share}")
+    if arguments.names:
+        folder, names = arguments.folder, read_names(arguments.names)
+    else:
+        share = None if arguments.original_protocol else arguments.validation_share
+        folder, names = climatenet_parts(arguments.folder, arguments.seed, share)["train"]
+    values = statistics(folder, names)
     print(f"{'channel':8}{'unit':>8}{'mean':>14}{'std':>14}")
     for (channel, unit), mean, std in zip(CHANNEL_UNITS.items(), *values, strict=True):
         print(f"{channel:8}{unit:>8}{mean:14.6g}{std:14.6g}")
-    out = arguments.out or arguments.folder / "statistics.json"
+    out = arguments.out or statistics_file(folder, names)
     save_statistics(out, values)
     print(f"written to {out}")

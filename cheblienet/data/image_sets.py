@@ -12,11 +12,12 @@ from .._checks import check_choice, check_integer, check_tensor
 
 NAMES = ("mnist", "cifar10", "stl10", "digits")
 
-# Per channel, over the training images in [0, 1].
+# Per channel, over the training images in [0, 1]. "stl10 swapped" is over those that it calls test images.
 _STATISTICS = {
     "mnist": ((0.1307,), (0.3081,)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "stl10": ((0.4472, 0.4396, 0.4050), (0.2606, 0.2567, 0.2700)),
+    "stl10": ((0.4467, 0.4398, 0.4066), (0.2603, 0.2566, 0.2713)),
+    "stl10 swapped": ((0.4472, 0.4396, 0.4050), (0.2606, 0.2567, 0.2700)),
 }
 _WHAT_TO_PUT = {
     "mnist": "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, "
@@ -49,13 +50,25 @@ class ImageSet(NamedTuple):
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:count]
         return self._replace(images=self.images[chosen], labels=self.labels[chosen])
 
+    def hold_out(self, share: float, seed: int) -> tuple["ImageSet", "ImageSet"]:
+        """All but a `share` of the images, one or more, and that share, drawn with `seed`; 0 < share < 1."""
+        if not 0 < share < 1:
+            raise ValueError(f"hold_out: share: expected a number above 0 and below 1, got {share!r}")
+        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))
+        held = max(1, round(share * len(order)))
+        rest, held_out = (
+            self._replace(images=self.images[k], labels=self.labels[k]) for k in (order[held:], order[:held])
+        )
+        return rest, held_out
 
-def load_images(name: str, folder: str | Path, train: bool, side: int, channels: int, seed: int = 0) -> ImageSet:
+
+def load_images(
+    name: str, folder: str | Path, train: bool, side: int, channels: int, seed: int = 0, *, swapped: bool = False
+) -> ImageSet:
     """The training or the test images of a data set, from `folder`, or downloaded into it.
 
-    As in ChebLieNet's experiments, STL10 trains on its 8000 "test" images and tests on its 5000 "train" images. The 1797
-    digits of 8 x 8 pixels that scikit-learn brings along are enlarged to `side` and repeated for each of `channels`; 450
-    of them, drawn with `seed`, are for tests.
+    The 1797 digits of 8 x 8 pixels that scikit-learn brings along are enlarged to `side` and repeated for each of
+    `channels`; 450 of them, drawn with `seed`, are for tests.
 
     Args:
         name: one of `NAMES`.
@@ -63,6 +76,8 @@ def load_images(name: str, folder: str | Path, train: bool, side: int, channels:
         train: whether the training images.
         side, channels: what the network expects. Images that have another shape are averaged or enlarged to `side`.
         seed: of the digits' split.
+        swapped: whether STL10 trains on its 8000 test images and is tested on its 5000 training images, as in ChebLieNet's
+            experiments. Others have no such variant.
 
     Raises:
         ValueError: for another name, images of another number of channels, or files whose images and labels do not fit.
@@ -73,13 +88,14 @@ def load_images(name: str, folder: str | Path, train: bool, side: int, channels:
     check_integer("load_images: channels", channels, 1)
     if name == "digits":
         return _digit_set(train, side, channels, seed)
-    images, labels = _from_torchvision(name, Path(folder), train)
+    swapped = swapped and name == "stl10"
+    images, labels = _from_torchvision(name, Path(folder), train != swapped)
     _check_labelled(f"{name} in {folder}", images, labels, _SHAPES[name])
     if images.shape[1] != channels:
         raise ValueError(f"load_images: channels: expected {images.shape[1]} for {name}, got {channels}")
     if images.shape[2] != side:
         images = _to_bytes(interpolate(images / 255, size=(side, side), mode="bilinear", antialias=True))
-    return ImageSet(images, labels, *_STATISTICS[name])
+    return ImageSet(images, labels, *_STATISTICS["stl10 swapped" if swapped else name])
 
 
 def load_digits(side: int) -> tuple[Tensor, Tensor]:
@@ -171,7 +187,7 @@ def _from_torchvision(name: str, folder: Path, train: bool) -> tuple[Tensor, Ten
         if name == "cifar10":
             cifar = CIFAR10(folder, train=train, download=True)
             return torch.from_numpy(cifar.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(cifar.targets)
-        stl = STL10(folder, split="test" if train else "train", download=True)
+        stl = STL10(folder, split="train" if train else "test", download=True)
         return torch.from_numpy(stl.data), torch.from_numpy(stl.labels).long()
     except Exception as error:  # a damaged archive can raise almost anything
         reason = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Which climate states train and which test, by the file names: parts that share no state, and no date of ClimateNet's."""
+"""Which climate states train, validate and test, by file names: parts that share no state, and no date of ClimateNet's."""
 
 import hashlib
 import itertools
@@ -13,6 +13,12 @@ from .._checks import check_integer
 from .artc import find_states
 
 SPLITS = ("train", "val", "test")
+
+# Of what is there for training, to choose an epoch.
+VALIDATION_SHARE = 0.1
+
+# By the name of a part: a folder, and names of files in it.
+Parts = dict[str, tuple[Path, list[str]]]
 
 
 def artc_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
@@ -30,47 +36,68 @@ def artc_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
     return splits
 
 
-def artc_parts(folder: str | os.PathLike[str]) -> list[tuple[Path, list[str]]]:
-    """Folders, and names of files in them, of ARTC's training and test states.
+def artc_parts(folder: str | os.PathLike[str], seed: int = 0, validation_share: float | None = None) -> Parts:
+    """ARTC's states: a folder, and names of files in it, by "train", "val" and "test".
 
-    Either those of the folders data_train and data_test in `folder`, as many as there are, or those of the published lists
-    with all states in `folder` itself. FileNotFoundError, which says what to put where, for something else; ValueError if
-    a state is in both.
+    Either those of the folders data_train, data_val and data_test in `folder`, as many as there are, or those of the
+    published lists with all states in `folder` itself. Where data_val is missing, the part "val" is a `validation_share` of
+    the dates in data_train, drawn with `seed`, and no longer in "train". Without a share there is no "val", and "train" is
+    as it is published.
+
+    FileNotFoundError, which says what to put where, for something else; ValueError if two parts share a state.
     """
     folder = Path(folder)
     if (folder / "data_train").is_dir():
-        parts = [
-            (folder / f"data_{part}", list(find_states(folder / f"data_{part}", None))) for part in ("train", "test")
-        ]
-        if shared := set(parts[0][1]).intersection(parts[1][1]):
-            raise ValueError(f"{folder}: expected each state once, got {min(shared)} in data_train and in data_test")
-        return parts
+        present = [part for part in SPLITS if part != "val" or (folder / "data_val").is_dir()]
+        parts = {part: (folder / f"data_{part}", list(find_states(folder / f"data_{part}", None))) for part in present}
+        for one, other in itertools.combinations(present, 2):
+            if shared := set(parts[one][1]).intersection(parts[other][1]):
+                raise ValueError(
+                    f"{folder}: expected each state once, got {min(shared)} in data_{one} and in data_{other}"
+                )
+        return _with_validation(parts, seed, validation_share)
     if not (folder / "train_split.txt").exists():
         raise FileNotFoundError(
             f"{folder}: ARTC's states are not here. Put its files data-*-mesh.npz in {folder}/data_train and "
             f"{folder}/data_test, or all in {folder} together with train_split.txt, val_split.txt and test_split.txt of "
             "github.com/maxjiang93/ugscnn (experiments/exp4_sphere_climate), which says where the states are to be had"
         )
-    splits = artc_splits(folder)
-    return [(folder, splits[part]) for part in ("train", "test")]
+    return _with_validation(
+        {part: (folder, names) for part, names in artc_splits(folder).items()}, seed, validation_share
+    )
 
 
-def climatenet_parts(folder: str | os.PathLike[str], seed: int) -> list[tuple[Path, list[str]]]:
-    """Folders, and names of files in them, of ClimateNet's converted states for training and for tests.
+def climatenet_parts(folder: str | os.PathLike[str], seed: int, validation_share: float | None = None) -> Parts:
+    """ClimateNet's converted states: a folder, and names of files in it, by "train", "val" and "test".
 
     The folders train and test in `folder`, as published; without them, the states in `folder` with 80 and 20 % of the
-    dates, drawn with `seed` (`split_by_date`). ValueError if the two folders share a date, FileNotFoundError without
-    states.
+    dates, drawn with `seed` (`split_by_date`). The part "val" is a `validation_share` of the training dates, and no longer
+    in "train"; without a share there is none. ValueError if the two folders share a date, FileNotFoundError without states.
     """
     folder = Path(folder)
     if not (folder / "train").is_dir():
-        names = find_states(folder, None)
-        return [(folder, part) for part in split_by_date(names, (0.8, 0.2), seed)]
-    parts = [(folder / part, list(find_states(folder / part, None))) for part in ("train", "test")]
-    train, test = ({_date(name) for name in names} for _, names in parts)
+        train, test = split_by_date(find_states(folder, None), (0.8, 0.2), seed)
+        return _with_validation({"train": (folder, train), "test": (folder, test)}, seed, validation_share)
+    parts = {part: (folder / part, list(find_states(folder / part, None))) for part in ("train", "test")}
+    train, test = ({_date(name) for name in names} for _, names in parts.values())
     if shared := train & test:
         raise ValueError(f"{folder}: expected train and test of different dates, got {min(shared)} in both")
-    return parts
+    return _with_validation(parts, seed, validation_share)
+
+
+def _with_validation(parts: Parts, seed: int, share: float | None) -> Parts:
+    """With a part "val": a share of the training dates, at least one, unless it is there. For None, without one."""
+    if share is None:
+        return {part: states for part, states in parts.items() if part != "val"}
+    if "val" in parts:
+        return parts
+    folder, names = parts["train"]
+    dates = len(set(map(_date, names)))
+    if dates < 2:
+        raise ValueError(f"{folder}: expected training states of two dates or more, to hold one back, got one date")
+    held = min(max(1, round(share * dates)), dates - 1) / dates
+    train, val = split_by_date(names, (1 - held, held), seed)
+    return {"train": (folder, train), "val": (folder, val), "test": parts["test"]}
 
 
 def read_names(path: str | os.PathLike[str]) -> list[str]:

@@ -2,13 +2,18 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from .._checks import MAX_WORKERS, check_integer
-from ..train import Options
+from ..data.splits import VALIDATION_SHARE
+from ..train import SCHEDULES, Options, schedule
 from ..train.checkpoint import CHECKPOINT
 from ..train.distributed import choose_device
+from ..train.optimizer import adam
 from ..train.options import MATMUL_PRECISIONS, MAX_SEED
-from .flags import folder, integer, positive
+from .flags import folder, integer, not_negative, part, positive
 
 # Flags that say where and how long a run goes, not what it computes: a resumed run may change them.
 _NOT_COMPARED = (
@@ -70,6 +75,41 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=integer(1), default=16, help="of all processes together")
     parser.add_argument("--anisotropic", action="store_true")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
+    parser.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="of the learning rate; cosine: down to 0; onecycle: up from a 25th, then down; step: a tenth from the half, "
+        "a hundredth from three quarters on (%(default)s, as the original)",
+    )
+    parser.add_argument(
+        "--weight_decay", type=not_negative, default=0.0, help="as in AdamW (%(default)s, as the original)"
+    )
+    parser.add_argument(
+        "--clip_norm",
+        type=positive,
+        metavar="NORM",
+        help="scale longer gradients down to this norm; none are by default",
+    )
+    parser.add_argument(
+        "--validation_share",
+        type=part,
+        default=VALIDATION_SHARE,
+        metavar="SHARE",
+        help="of what is there for training, held back to choose the epoch (%(default)s)",
+    )
+    parser.add_argument("--original_protocol", action="store_true", help="no validation: see the protocol below")
+
+
+def optimisation(args: argparse.Namespace, options: Options, model: nn.Module, num_samples: int) -> dict[str, Any]:
+    """What the flags say about the steps on `num_samples`, as parts of a `Task`: the original's Adam, by default."""
+    optimizer = adam(model.parameters(), args.lr, args.weight_decay)
+    steps = max(1, num_samples // options.batch_size)  # `fit` refuses a batch that is too large
+    return {
+        "optimizer": optimizer,
+        "scheduler": schedule(args.schedule, optimizer, options.max_epochs * steps),
+        "clip_norm": args.clip_norm,
+    }
 
 
 def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[Options]:
@@ -83,16 +123,18 @@ def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[O
     """
     count = check_integer("num_experiments", args.num_experiments, 1, _MAX_RUNS)
     flags = {key: value for key, value in vars(args).items() if key not in _NOT_COMPARED}
+    if getattr(args, "schedule", "constant") != "constant":  # a schedule has a length
+        flags["max_epochs"] = args.max_epochs
     keep = Path(args.path_to_model or args.out / "models") if getattr(args, "save_models", False) else None
     device = choose_device(args.device, args.cuda)
     runs = []
     for k in range(count):
-        part = Path() if count == 1 else Path(str(k + 1))
+        run = Path() if count == 1 else Path(str(k + 1))
         seed = args.seed + k
-        resume = args.resume and (k == 0 or (args.out / part / CHECKPOINT).exists())
+        resume = args.resume and (k == 0 or (args.out / run / CHECKPOINT).exists())
         runs.append(
             Options(
-                out=args.out / part,
+                out=args.out / run,
                 max_epochs=args.max_epochs,
                 batch_size=args.batch_size,
                 device=device,
@@ -105,7 +147,7 @@ def experiments(args: argparse.Namespace, settings: dict[str, object]) -> list[O
                 resume=resume,
                 workers=args.workers,
                 log=args.log,
-                models=None if keep is None else keep / part,
+                models=None if keep is None else keep / run,
                 config={**flags, **settings, "seed": seed},
             )
         )

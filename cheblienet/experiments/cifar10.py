@@ -9,12 +9,15 @@ from ..train import Report
 from ..train.distributed import processes
 from .arguments import add_arguments, add_training_arguments
 from .classification import (
+    SCORE,
     Classification,
     add_image_arguments,
     classify,
     equivariance_tests,
     grid_graphs,
 )
+from .parser import Parser
+from .protocol import help_on_protocol
 
 
 def configuration(anisotropic: bool, pool: bool, side: int) -> dict[str, float]:
@@ -24,8 +27,8 @@ def configuration(anisotropic: bool, pool: bool, side: int) -> dict[str, float]:
     return {"kernel_size": 4, "eps": 0.1, "K": 16 if pool else 8, "ntheta": 6, "xi": 2.048 / side**2}
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None, prog: str | None = None) -> argparse.Namespace:
+    parser = Parser(prog=prog, description=__doc__, epilog=help_on_protocol("images", SCORE))
     add_arguments(parser, "train_cifar10", max_epochs=30)
     add_training_arguments(parser)
     add_image_arguments(parser, "cifar10")
@@ -38,9 +41,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None, side: int = 32) -> list[Report]:
+def main(argv: Sequence[str] | None = None, side: int = 32, prog: str | None = None) -> list[Report]:
     """Runs the program on images of `side` x `side` pixels, a multiple of 4."""
-    args = parse(argv)
+    args = parse(argv, prog)
     with processes(args):
         config = configuration(args.anisotropic, args.pool, side)
         kernel_size = config.pop("kernel_size")

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -13,13 +14,14 @@ from torch.utils.data import Dataset, TensorDataset
 from ..data import ImageSet, flip_images, load_images, to_graph_signal, turn_images
 from ..graphs import GEGraph, Graph, R2GEGraph, RandomSubGraph, SE2GEGraph
 from ..nn import capacity
-from ..train import Options, Report, Task, classification_metrics, fit
-from ..train.optimizer import adam
-from .arguments import experiments
+from ..train import Report, Task, classification_metrics, fit
+from .arguments import experiments, optimisation
 from .flags import integer
+from .protocol import describe_protocol
 from .summary import summarise
 
 CLASSES = tuple(map(str, range(10)))
+SCORE = "accuracy"
 
 
 def add_image_arguments(
@@ -113,48 +115,56 @@ class Classification:
 
 
 def image_task(
-    options: Options,
-    model: nn.Module,
-    lr: float,
-    lift: LiftImages,
-    train_set: Dataset,
-    test_sets: Mapping[str, Dataset],
-    before_step: Callable[[], None] | None = None,
-    before_evaluation: Callable[[], None] | None = None,
+    model: nn.Module, lift: LiftImages, train_set: Dataset, test_sets: Mapping[str, Dataset], **more: Any
 ) -> Task:
-    """The task of the original programs: Adam at a constant rate, mean negative log-likelihood."""
-    model = model.to(options.device)
+    """The task of the original programs, with the mean negative log-likelihood; `more` are further parts of a `Task`."""
     return Task(
         model=model,
-        optimizer=adam(model.parameters(), lr),
         loss=nll_loss,
         prepare_batch=lift,
         train_set=train_set,
         test_sets=test_sets,
         metrics=lambda: classification_metrics(len(CLASSES), nll_loss),
-        before_step=before_step,
-        before_evaluation=before_evaluation,
+        **more,
     )
 
 
 def classify(args: argparse.Namespace, plan: Classification) -> list[Report]:
     """Trains and tests as often as the flags say, prints a table and draws pictures. A signal ends it."""
     runs, reports = experiments(args, {**plan.settings, "side": plan.side}), []
+    original = args.original_protocol
     with idist.one_rank_first(local=True):  # which downloads
         train, test = (
-            load_images(args.dataset, args.path_to_data, part, plan.side, plan.channels).subset(args.subset, args.seed)
+            load_images(args.dataset, args.path_to_data, part, plan.side, plan.channels, swapped=original)
             for part in (True, False)
         )
+    train, test = (part.subset(args.subset, args.seed) for part in (train, test))
+    train, validation = (train, None) if original else train.hold_out(args.validation_share, args.seed)
+    held_back = 0 if validation is None else len(validation.images)
+    validation_set = TensorDataset(validation.images, validation.labels) if held_back else None
     tests = plan.tests(test, args.seed)
     lift = LiftImages(plan.graph, train.mean, train.std)
     for options in runs:
         torch.manual_seed(options.seed)
-        model = plan.make_model()
-        training = TensorDataset(train.images, train.labels)
-        task = image_task(options, model, args.lr, lift, training, tests, plan.before_step, plan.before_evaluation)
+        model = plan.make_model().to(options.device)
+        task = image_task(
+            model,
+            lift,
+            TensorDataset(train.images, train.labels),
+            tests,
+            validation_set=validation_set,
+            score=SCORE,
+            before_step=plan.before_step,
+            before_evaluation=plan.before_evaluation,
+            **optimisation(args, options, model, len(train.images)),
+        )
         reports.append(fit(task, options))
         if reports[-1].signal:
             break
     title = f"{args.dataset}: {len(test.images)} test images, trained on {len(train.images)}, {capacity(model):,} parameters"
-    summarise(title, reports, CLASSES, [options.out for options in runs[: len(reports)]])
+    parts = ""
+    if args.dataset == "stl10":
+        parts = "; STL10's parts are swapped" if original else "; STL10's own parts"
+    protocol = describe_protocol(args, reports, "images", SCORE, held_back, parts)
+    summarise(title, protocol, reports, CLASSES, [options.out for options in runs[: len(reports)]])
     return reports

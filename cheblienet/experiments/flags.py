@@ -26,12 +26,22 @@ def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
 
 def positive(text: str) -> float:
     """A finite number above zero."""
-    return _number(text, "a positive finite number", math.inf)
+    return _number(text, "a positive finite number", lambda value: value > 0)
+
+
+def not_negative(text: str) -> float:
+    """A finite number, 0 or above."""
+    return _number(text, "a finite number of at least 0", lambda value: value >= 0)
 
 
 def share(text: str) -> float:
     """A number above 0, up to 1."""
-    return _number(text, "a number above 0, up to 1", 1.0)
+    return _number(text, "a number above 0, up to 1", lambda value: 0 < value <= 1)
+
+
+def part(text: str) -> float:
+    """A number above 0 and below 1."""
+    return _number(text, "a number above 0 and below 1", lambda value: 0 < value < 1)
 
 
 def folder(text: str) -> Path:
@@ -42,12 +52,12 @@ def folder(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _number(text: str, expected: str, maximum: float) -> float:
+def _number(text: str, expected: str, fits: Callable[[float], bool]) -> float:
     try:
         value = float(text)
     except ValueError:
         raise _refusal(expected, text) from None
-    if not (0 < value <= maximum and math.isfinite(value)):
+    if not (math.isfinite(value) and fits(value)):
         raise _refusal(expected, text)
     return value
 

@@ -9,6 +9,7 @@ from ..train import Report
 from ..train.distributed import processes
 from .arguments import add_arguments, add_training_arguments
 from .classification import (
+    SCORE,
     Classification,
     add_image_arguments,
     classify,
@@ -16,6 +17,8 @@ from .classification import (
     grid_graphs,
 )
 from .flags import folder, share
+from .parser import Parser
+from .protocol import help_on_protocol
 
 
 def configuration(anisotropic: bool, coupled_sym: bool, side: int) -> dict[str, float]:
@@ -25,8 +28,8 @@ def configuration(anisotropic: bool, coupled_sym: bool, side: int) -> dict[str, 
     return {"kernel_size": 4, "eps": 0.1, "K": 16, "ntheta": 6, "xi": 2.048 / side**2 if coupled_sym else 1e6}
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None, prog: str | None = None) -> argparse.Namespace:
+    parser = Parser(prog=prog, description=__doc__, epilog=help_on_protocol("images", SCORE))
     add_arguments(parser, "train_mnist", max_epochs=20)
     add_training_arguments(parser)
     add_image_arguments(parser, "mnist")
@@ -40,9 +43,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, side: int = 28) -> list[Report]:
+def main(argv: Sequence[str] | None = None, side: int = 28, prog: str | None = None) -> list[Report]:
     """Runs the program on images of `side` x `side` pixels."""
-    args = parse(argv)
+    args = parse(argv, prog)
     with processes(args):
         config = configuration(args.anisotropic, args.coupled_sym, side)
         kernel_size = config.pop("kernel_size")

@@ -13,9 +13,9 @@ from .classification import grid_graphs
 from .sweep import run_sweep, sweep_parser
 
 
-def main(argv: Sequence[str] | None = None, side: int = 32) -> optuna.Study:
+def main(argv: Sequence[str] | None = None, side: int = 32, prog: str | None = None) -> optuna.Study:
     """Runs the program on images of `side` x `side` pixels, a multiple of 4."""
-    parser = sweep_parser(__doc__, "cifar10")
+    parser = sweep_parser(__doc__, "cifar10", prog)
     parser.add_argument("--reduction", choices=REDUCTIONS, default="rand", help="of pooling (%(default)s)")
     parser.add_argument("--eval_reduction", choices=REDUCTIONS, default="avg", help="for rand, in tests (%(default)s)")
     args = parser.parse_args(argv)

@@ -12,9 +12,9 @@ from .classification import grid_graphs
 from .sweep import run_sweep, sweep_parser
 
 
-def main(argv: Sequence[str] | None = None, side: int = 28) -> optuna.Study:
+def main(argv: Sequence[str] | None = None, side: int = 28, prog: str | None = None) -> optuna.Study:
     """Runs the program on images of `side` x `side` pixels."""
-    args = sweep_parser(__doc__, "mnist").parse_args(argv)
+    args = sweep_parser(__doc__, "mnist", prog).parse_args(argv)
 
     def build(p: dict[str, Any]) -> tuple[Graph, nn.Module]:
         (graph,) = grid_graphs(True, (side,), p["ntheta"], p["K"], p["eps"], p["xi"], args.path_to_graph)

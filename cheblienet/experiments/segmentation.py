@@ -1,15 +1,13 @@
 """What segments climate states on the sphere: graphs, states, losses, pictures."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
 import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss
-from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
 
 from ..data import (
     ARTC_MEAN,
@@ -18,7 +16,8 @@ from ..data import (
     ArtcDataset,
     artc_parts,
     climatenet_parts,
-    statistics,
+    kept_class_counts,
+    kept_statistics,
 )
 from ..data.synthetic import write_synthetic_artc
 from ..graphs import GEGraph, S2GEGraph, SO3GEGraph
@@ -40,40 +39,50 @@ def sphere_graphs(finest: int, anisotropic: bool, config: dict[str, float], path
         return [*graphs, S2GEGraph((sizes[-1],), (1.0, 1.0, 1.0), K, path_to_graph)]
 
 
-def datasets(args: argparse.Namespace) -> tuple[ArtcDataset, ArtcDataset]:
-    """Training and test states, of one level: ARTC's with its published normalisation, ClimateNet's with their own."""
-    folder = Path(args.path_to_data)
+def datasets(args: argparse.Namespace) -> dict[str, ArtcDataset]:
+    """States of one level by "train", "val", which --original_protocol has not, and "test", as many as --subset says.
+
+    ARTC's have its published normalisation, ClimateNet's that of their own training part.
+    """
+    folder, share = Path(args.path_to_data), None if args.original_protocol else args.validation_share
     if args.dataset == "synthetic":
         folder = args.out / "synthetic"
         with idist.one_rank_first(local=True):
             if not (folder / "test_split.txt").exists():  # which is written last
                 write_synthetic_artc(folder, SYNTHETIC_FILES, SYNTHETIC_LEVEL, args.seed)
+    normalisation = (ARTC_MEAN, ARTC_STD)
     if args.dataset == "climatenet":
-        parts = climatenet_parts(folder, args.seed)
-        normalisation = statistics(*parts[0])
+        parts = climatenet_parts(folder, args.seed, share)
+        with idist.one_rank_first(local=True):  # which leaves the others a file
+            normalisation = kept_statistics(*parts["train"])
     else:
-        parts, normalisation = artc_parts(folder), (ARTC_MEAN, ARTC_STD)
-    train, test = (ArtcDataset(where, names, *normalisation) for where, names in parts)
-    if train.num_vertices != test.num_vertices:
-        raise ValueError(
-            f"{test.folder}: expected {train.num_vertices} vertices, as in {train.folder}, got {test.num_vertices}"
-        )
-    return train, test
+        parts = artc_parts(folder, args.seed, share)
+    found = {
+        part: ArtcDataset(where, subset(names, args.subset, args.seed), *normalisation)
+        for part, (where, names) in parts.items()
+    }
+    train = found["train"]
+    for part in found.values():
+        if part.num_vertices != train.num_vertices:
+            raise ValueError(
+                f"{part.folder}: expected {train.num_vertices} vertices, as in {train.folder}, got {part.num_vertices}"
+            )
+    return found
 
 
-def subset(dataset: Dataset, count: int | None, seed: int) -> Dataset:
-    if count is None or count >= len(dataset):
-        return dataset
-    return Subset(dataset, torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count].tolist())
+def subset(names: Sequence[str], count: int | None, seed: int) -> Sequence[str]:
+    """`count` names drawn without replacement, the same for the same seed; all of them for None or too many."""
+    if count is None or count >= len(names):
+        return names
+    return [
+        names[k] for k in torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    ]
 
 
-def class_weights(dataset: Dataset, workers: int) -> Tensor:
+def class_weights(dataset: ArtcDataset, workers: int) -> Tensor:
     """Weights (3,) inverse to the classes' frequencies in a data set, one on average over its vertices."""
-    counts = torch.zeros(len(CLASSES), dtype=torch.int64)
-    for _, labels in tqdm(
-        DataLoader(dataset, batch_size=None, num_workers=workers), desc="Class weights", disable=None
-    ):
-        counts += torch.bincount(labels, minlength=len(CLASSES))
+    with idist.one_rank_first(local=True):  # which leaves the others a file
+        counts = torch.tensor(kept_class_counts(dataset.folder, dataset.names, workers))
     if not counts.all():
         raise ValueError(f"--weighted: expected every class among the training labels, got counts {counts.tolist()}")
     return counts.sum() / (len(CLASSES) * counts.float())

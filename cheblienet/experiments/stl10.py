@@ -10,7 +10,11 @@ from ..ops.gather_reduce import REDUCTIONS
 from ..train import Report
 from ..train.distributed import processes
 from .arguments import add_arguments, add_training_arguments
-from .classification import Classification, add_image_arguments, classify, grid_graphs
+from .classification import SCORE, Classification, add_image_arguments, classify, grid_graphs
+from .parser import Parser
+from .protocol import help_on_protocol
+
+_PARTS = "The 5,000 training and 8,000 test images are the benchmark's own; --original_protocol swaps them. "
 
 
 def configuration(anisotropic: bool, side: int) -> dict[str, float]:
@@ -20,8 +24,8 @@ def configuration(anisotropic: bool, side: int) -> dict[str, float]:
     return {"kernel_size": 4, "eps": 0.1, "K": 16, "ntheta": 6, "xi": 2.048 / side**2}
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parse(argv: Sequence[str] | None, prog: str | None = None) -> argparse.Namespace:
+    parser = Parser(prog=prog, description=__doc__, epilog=help_on_protocol("images", SCORE, _PARTS))
     add_arguments(parser, "train_stl10", max_epochs=30)
     add_training_arguments(parser)
     add_image_arguments(parser, "stl10", res_depth=3, widen_factor=4)
@@ -30,9 +34,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None, side: int = 96) -> list[Report]:
+def main(argv: Sequence[str] | None = None, side: int = 96, prog: str | None = None) -> list[Report]:
     """Runs the program on images of `side` x `side` pixels, a multiple of 4."""
-    args = parse(argv)
+    args = parse(argv, prog)
     with processes(args):
         config = configuration(args.anisotropic, side)
         kernel_size = config.pop("kernel_size")

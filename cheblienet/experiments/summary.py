@@ -1,11 +1,8 @@
 """What a program says when its runs are over."""
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import ignite.distributed as idist
 import numpy as np
@@ -14,11 +11,13 @@ from ..train import Report
 from ..train.pictures import can_draw, draw_confusion, draw_curves
 
 
-def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], folders: Sequence[Path]) -> None:
+def summarise(
+    title: str, protocol: str, reports: Sequence[Report], classes: Sequence[str], folders: Sequence[Path]
+) -> None:
     """Prints one table, a column for each test set, and draws every run's curves and confusion matrices in its folder.
 
-    Several runs give means and standard deviations. Only the first process does so; without matplotlib there are no
-    pictures.
+    The title and a line on the protocol stand above the table. Several runs give means and standard deviations. Only the
+    first process does so; without matplotlib there are no pictures.
     """
     if idist.get_rank() > 0:
         return
@@ -27,7 +26,7 @@ def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], fol
             print(f"\nStopped by signal {report.signal}; --resume --out {folder} continues", file=sys.stderr)
     finished = [report for report in reports if report.metrics]
     if finished:
-        print(f"\n{title}\n{_table([report.metrics for report in finished])}")
+        print(f"\n{title}\n{protocol}\n{_table([report.metrics for report in finished])}")
     if not can_draw():
         print("No pictures: matplotlib is not installed", file=sys.stderr)
         return
@@ -44,23 +43,6 @@ def summarise(title: str, reports: Sequence[Report], classes: Sequence[str], fol
 def exit_status(reports: Sequence[Report]) -> int:
     """0, or the shell's number for the signal that stopped a run."""
     return next((128 + report.signal for report in reports if report.signal), 0)
-
-
-def exit_with(program: Callable[[], Sequence[Report]]) -> NoReturn:
-    """Runs a program on the flags of the command line, and leaves with its exit status."""
-    with plain_errors():
-        sys.exit(exit_status(program()))
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """What is wrong with options, files or numbers is said in a line, without a traceback; Ctrl-C ends quietly."""
-    try:
-        yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
 
 
 def _table(runs: Sequence[dict[str, float]]) -> str:

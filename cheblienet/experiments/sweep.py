@@ -16,9 +16,11 @@ from ..data import load_images
 from ..graphs import Graph
 from ..train import Options, fit
 from ..train.distributed import choose_device
+from ..train.optimizer import adam
 from ..train.records import write_rows
 from .arguments import add_arguments
 from .classification import LiftImages, add_image_arguments, image_task
+from .parser import Parser
 
 _VALIDATION_SHARE = 0.3
 
@@ -26,9 +28,9 @@ _VALIDATION_SHARE = 0.3
 Build = Callable[[dict[str, Any]], tuple[Graph, nn.Module]]
 
 
-def sweep_parser(description: str, dataset: str) -> argparse.ArgumentParser:
+def sweep_parser(description: str, dataset: str, prog: str | None) -> Parser:
     """The flags of a search: those of training, where `num_experiments` is the number of trials, endless without it."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(prog=prog, description=description)
     add_arguments(parser, f"hpo_{dataset}", max_epochs=1)
     add_image_arguments(parser, dataset)
     parser.add_argument("--resume", action="store_true", help="add to the trials in --out")
@@ -59,10 +61,8 @@ def run_sweep(args: argparse.Namespace, side: int, channels: int, build: Build) 
         raise FileExistsError(f"{path}: holds a search; resume it, or choose another folder for a new one")
     args.out.mkdir(parents=True, exist_ok=True)
     images = load_images(args.dataset, args.path_to_data, True, side, channels).subset(args.subset, args.seed)
-    order = torch.randperm(len(images.images), generator=torch.Generator().manual_seed(args.seed))
-    held_out = int(_VALIDATION_SHARE * len(order))
-    validation, training = (
-        TensorDataset(images.images[part], images.labels[part]) for part in (order[:held_out], order[held_out:])
+    training, validation = (
+        TensorDataset(part.images, part.labels) for part in images.hold_out(_VALIDATION_SHARE, args.seed)
     )
     base = Options(
         out=args.out,
@@ -85,7 +85,9 @@ def run_sweep(args: argparse.Namespace, side: int, channels: int, build: Build) 
         folder = args.out / f"trial-{trial.number:04}"
         options = replace(base, out=folder, batch_size=parameters["batch_size"], config=parameters)
         lift = LiftImages(graph, images.mean, images.std)
-        report = fit(image_task(options, model, args.lr, lift, training, {"validation": validation}), options)
+        model = model.to(options.device)
+        optimizer = adam(model.parameters(), args.lr)
+        report = fit(image_task(model, lift, training, {"validation": validation}, optimizer=optimizer), options)
         if report.signal:
             raise KeyboardInterrupt
         return report.metrics["validation_accuracy"]

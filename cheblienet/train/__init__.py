@@ -2,11 +2,14 @@
 
 from .capture import TrainingStep
 from .checkpoint import load_state
-from .engine import Report, Task, fit
+from .engine import fit
 from .metrics import classification_metrics, segmentation_metrics
 from .options import Options
+from .schedules import SCHEDULES, schedule
+from .task import Report, Task
 
 __all__ = [
+    "SCHEDULES",
     "Options",
     "Report",
     "Task",
@@ -14,5 +17,6 @@ __all__ = [
     "classification_metrics",
     "fit",
     "load_state",
+    "schedule",
     "segmentation_metrics",
 ]

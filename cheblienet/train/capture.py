@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .._checks import check_device
+from .._checks import check_device, check_number
 from ..nn import ChebConv
 from ..nn.sync import world_size
 from ..ops import Csr
@@ -85,13 +85,23 @@ class TrainingStep:
         optimizer: of its parameters.
         loss: the mean loss of a batch, a scalar tensor, from the tensors that the step is called with: forward, with its
             autocast, and loss.
+        clip_norm: the largest norm of the gradient of all parameters together: a longer one is scaled down to it before the
+            optimizer's step, by `torch.nn.utils.clip_grad_norm_`. None leaves it.
         capture: False to run every step as usual, with the same results.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, loss: Callable[..., Tensor], *, capture: bool = True
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        loss: Callable[..., Tensor],
+        *,
+        clip_norm: float | None = None,
+        capture: bool = True,
     ) -> None:
-        self.model, self.optimizer, self.loss = model, optimizer, loss
+        if clip_norm is not None and check_number("TrainingStep: clip_norm", clip_norm, 0.0) == 0:
+            raise ValueError("TrainingStep: clip_norm: expected a number above 0, got 0")
+        self.model, self.optimizer, self.loss, self.clip_norm = model, optimizer, loss, clip_norm
         self.device = optimizer.param_groups[0]["params"][0].device
         self._on_graphs = self.device.type in RECORDERS
         self._capture = self._on_graphs and capture
@@ -180,6 +190,8 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.loss(*batch)
         loss.backward()
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], self.clip_norm)
         with self._rates.in_place() if self._on_graphs else nullcontext():
             self.optimizer.step()
         return loss.detach()

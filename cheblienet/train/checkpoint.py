@@ -18,12 +18,20 @@ from .._files import replacing
 CHECKPOINT = "checkpoint.pt"
 
 # To be raised when the content changes.
-_FORMAT = 1
-_CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer", "scheduler", "generators"}
+_FORMAT = 2
+_CONTENT = {"format", "config", "iteration", "epoch_length", "model", "optimizer", "scheduler", "best", "generators"}
 
 # What a configuration that does not name it means: programs that wrote checkpoints before the flag was there.
 # (Pooling drew in tests, too, before `eval_reduction`: that does not change what such a run goes on to learn.)
-_ADDED = {"matmul_precision": "highest", "eval_reduction": "avg"}
+_ADDED = {
+    "matmul_precision": "highest",
+    "eval_reduction": "avg",
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "clip_norm": None,
+    "validation_share": 0.1,
+    "original_protocol": True,
+}
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -79,6 +87,8 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         state = load_state(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no checkpoint to resume from") from None
+    if isinstance(state, dict) and state.get("format") == 1:  # of a run without a validation set: there were no others
+        state = {**state, "format": _FORMAT, "best": None}
     known = isinstance(state, dict) and state.get("format") == _FORMAT and state.keys() == _CONTENT
     if not known or not isinstance(state["config"], dict):
         raise ValueError(f"{path}: not a checkpoint of this program, or of another version")

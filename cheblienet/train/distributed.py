@@ -23,11 +23,15 @@ def choose_device(device: str | None, cuda: bool) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"device: expected a name such as 'cpu' or 'cuda:0', got {device!r}") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected a name such as 'cpu' or 'cuda:0', got {device!r}")
     if chosen.type == "cuda":
         if not torch.cuda.is_available():
             raise ValueError(f"device: expected one that torch has, got {device!r} and no GPU is available")
         if chosen.index is None:
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if chosen.index >= torch.cuda.device_count():
+            raise ValueError(f"device: expected one of {torch.cuda.device_count()} GPUs from cuda:0 on, got '{chosen}'")
         torch.cuda.set_device(chosen)
     return chosen
 

@@ -3,90 +3,42 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events, create_supervised_evaluator
+from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
-from ignite.metrics import Frequency, Metric
+from ignite.metrics import Frequency
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from .._files import occupying
 from ..nn import convert_sync_batchnorm
+from .best import BEST, BestNetwork
 from .capture import TrainingStep
 from .checkpoint import CHECKPOINT, all_finite, load_checkpoint, restore_generators, save_checkpoint, write_state
+from .evaluation import Evaluation
 from .interrupt import StopRequest
-from .metrics import LossFunction
 from .optimizer import plain_numbers
 from .options import Options, matmul_precision
 from .recorder import RECORDERS
 from .records import Records
-from .sampling import EpochBatches, evaluation_loader, training_loader
+from .sampling import EpochBatches, training_loader
+from .task import Batch, Report, Task
 
-Batch = tuple[Tensor, Tensor]
-PrepareBatch = Callable[[Batch, torch.device, bool], Batch]
-
+_VALIDATION = "validation"
 _STEPS_BETWEEN_CHECKPOINTS = 1000
 _MODELS_KEPT = 5
 _REPORTS_PER_EPOCH = 200
 
 
-@dataclass
-class Task:
-    """What to train, and on what.
-
-    Attributes:
-        model: (B, C, V) signals -> log-probabilities; on the device already.
-        optimizer: of the model's parameters; on CUDA, see `TrainingStep`.
-        loss: of log-probabilities and labels; a mean over samples, so that processes average to the whole.
-        prepare_batch: called as prepare_batch(batch, device, non_blocking), makes (signals, labels) on the device.
-        train_set: items (sample, label).
-        test_sets: by name, each evaluated at the end of every epoch.
-        metrics: makes the metrics of an evaluation, by name.
-        scheduler: stepped after every step, or None.
-        before_step, before_evaluation: called then, such as to sample a sub-graph and to restore it. With the first, which
-            may change the network, steps are not recorded.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    loss: LossFunction
-    prepare_batch: PrepareBatch
-    train_set: Dataset
-    test_sets: Mapping[str, Dataset]
-    metrics: Callable[[], dict[str, Metric]]
-    scheduler: LRScheduler | None = None
-    before_step: Callable[[], None] | None = None
-    before_evaluation: Callable[[], None] | None = None
-
-
-@dataclass
-class Report:
-    """How a run ended.
-
-    Attributes:
-        signal: the signal that stopped it, or 0 if it went through.
-        metrics: of the last evaluation, numbers by "SET_METRIC".
-        tensors: what the last evaluation returned beside numbers, such as confusion matrices, by the same names.
-        rows: all rows of the metrics file.
-    """
-
-    signal: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-
-
 def fit(task: Task, options: Options) -> Report:
-    """Trains for `options.max_epochs` epochs, evaluating all test sets after each; see `Task` and `Options`.
+    """Trains for `options.max_epochs` epochs; see `Task` and `Options`.
+
+    With a validation set, it is evaluated after every epoch, and OUT/best.pt holds the network of the epoch with the best
+    score, the earlier of equal ones. At the end of the run the test sets are evaluated once, with that network, which
+    `task.model` has then. Without a validation set all test sets are evaluated after every epoch.
 
     OUT/checkpoint.pt is replaced every 1000 steps, at the end of every epoch, and on Ctrl-C or SIGTERM, which end the run
     after the present step. A resumed run does the steps that were left; on the CPU, to the last bit. Evaluations draw
@@ -98,9 +50,10 @@ def fit(task: Task, options: Options) -> Report:
 
     Raises:
         FileExistsError: if OUT holds a checkpoint and the run is not to resume, or another run is writing there.
-        FileNotFoundError, ValueError: for a checkpoint that cannot be resumed from.
+        FileNotFoundError, ValueError: for a checkpoint, or a best.pt, that cannot be resumed from.
+        ValueError: for a score that is none of the task's metrics.
         OSError: naming a file that cannot be written, as on a full disk; the last checkpoint stays.
-        FloatingPointError: when the loss, or the state to be saved, is no longer finite; the last checkpoint stays.
+        FloatingPointError: when the loss, the score, or the state to be saved is no longer finite; the last checkpoint stays.
     """
     with matmul_precision(options.matmul_precision):
         return _Run(task, options).go()
@@ -121,11 +74,14 @@ class _Run:
         self.pin_memory = options.device.type == "cuda"
         self.batches = EpochBatches(len(task.train_set), options.batch_size, options.seed)
         self.loader = training_loader(task.train_set, self.batches, options.workers, self.pin_memory)
-        self.evaluators = {name: self._evaluator() for name in task.test_sets}
-        self.loaders = {
-            name: evaluation_loader(dataset, options.batch_size, options.workers, self.pin_memory)
-            for name, dataset in task.test_sets.items()
-        }
+        evaluation = lambda sets: Evaluation(task, options, self.model, self._forward, sets, self.stop)  # noqa: E731
+        self.tests = evaluation(task.test_sets)
+        self.validation = self.best = None
+        if task.validation_set is not None:
+            if task.score not in (known := task.metrics()):
+                raise ValueError(f"score: expected one of the metrics {', '.join(known)}, got {task.score!r}")
+            self.validation = evaluation({_VALIDATION: task.validation_set})
+            self.best = BestNetwork(options.out / BEST)
         self.trainer = self._trainer()
 
     def go(self) -> Report:
@@ -151,8 +107,11 @@ class _Run:
                     self._evaluate()
                 if iteration < options.max_epochs * len(self.batches) and not self.stop.agreed():
                     self.trainer.run(self.loader, max_epochs=options.max_epochs)
-                if self.stop.agreed() and state.iteration > iteration:
+                stopped = self.stop.agreed()
+                if stopped and state.iteration > iteration:
                     self._save()
+                if not stopped and self.best is not None:
+                    self._test_best()
         finally:
             self.records.close()
             self.step.reset()
@@ -166,7 +125,9 @@ class _Run:
             device_ids = [options.device] if options.device.type == "cuda" else None
             wrapped = DistributedDataParallel(self.model, device_ids=device_ids)
         loss = lambda x, y: task.loss(self._forward(wrapped, x), y)  # noqa: E731
-        self.step = TrainingStep(self.model, task.optimizer, loss, capture=options.capture and self._can_capture())
+        self.step = TrainingStep(
+            self.model, task.optimizer, loss, clip_norm=task.clip_norm, capture=options.capture and self._can_capture()
+        )
 
         def update(_: Engine, batch: Batch) -> tuple[Tensor, int]:
             x, y = task.prepare_batch(batch, options.device, self.pin_memory)
@@ -207,21 +168,6 @@ class _Run:
             warnings.warn(f"fit: steps are not recorded: {obstacle}", stacklevel=2)
         return obstacle is None
 
-    def _evaluator(self) -> Engine:
-        evaluator = create_supervised_evaluator(
-            self.model,
-            self.task.metrics(),
-            self.options.device,
-            non_blocking=self.pin_memory,
-            prepare_batch=self.task.prepare_batch,
-            model_fn=self._forward,
-        )
-        if idist.get_rank() == 0:
-            ProgressBar(persist=False, desc="Evaluation", disable=None).attach(evaluator)
-        if idist.get_world_size() == 1:  # several processes would have to agree, and their shares differ in length
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED, self._terminate_if_asked)
-        return evaluator
-
     def _forward(self, model: nn.Module, x: Tensor) -> Tensor:
         device = self.options.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.options.amp):
@@ -241,30 +187,36 @@ class _Run:
         self.records.add(state.iteration, state.epoch, {"train_loss": loss, "samples_per_second": round(rate, 3)})
 
     def _evaluate(self) -> None:
-        """Evaluates all test sets and adds a row, unless a signal comes between or the row exists."""
+        """What ends an epoch: the validation set, or the test sets where there is none, unless a signal comes between."""
+        epoch = self.trainer.state.epoch
+        if self.validation is None:
+            if (found := self.tests.run()) is not None:
+                self._report_tests(*found, epoch)
+        elif (found := self.validation.run()) is not None:
+            score = found[0][f"{_VALIDATION}_{self.task.score}"]
+            if not math.isfinite(score):
+                raise FloatingPointError(f"the {self.task.score} of epoch {epoch} is {score}; {self._last_saved()}")
+            self.best.offer(epoch, score, self.model)
+            self._add_row(found[0])
+
+    def _test_best(self) -> None:
+        """The end of a run: the test sets, with the network of the best epoch. The checkpoint keeps the last one's."""
+        self.best.load(self.model)
+        if (found := self.tests.run()) is not None:
+            self._report_tests(*found, self.best.epoch)
+            self.report.score = self.best.score
+
+    def _report_tests(self, metrics: dict[str, float], tensors: dict[str, Tensor], epoch: int) -> None:
+        self.report.metrics, self.report.tensors, self.report.epoch = metrics, tensors, epoch
+        self._add_row(metrics if self.best is None else {**metrics, "best_epoch": epoch})
+
+    def _add_row(self, metrics: dict[str, float]) -> None:
+        """Adds a row unless it exists, which a run that is shown again has."""
         state = self.trainer.state
-        if self.task.before_evaluation is not None:
-            self.task.before_evaluation()
-        if idist.get_world_size() > 1:
-            for buffer in self.model.buffers():  # each process has running statistics of its own; the first one's count
-                torch.distributed.broadcast(buffer, 0)
-        metrics, tensors = {}, {}
-        with torch.random.fork_rng(devices=[self.options.device] if self.pin_memory else []):
-            for name, evaluator in self.evaluators.items():
-                torch.manual_seed(self.options.seed)
-                evaluator.run(self.loaders[name])
-                if self.stop.agreed():
-                    return
-                for key, value in evaluator.state.metrics.items():
-                    if isinstance(value, Tensor) and value.ndim > 0:
-                        tensors[f"{name}_{key}"] = value.cpu()
-                    else:
-                        metrics[f"{name}_{key}"] = float(value)
-        self.report.metrics, self.report.tensors = metrics, tensors
         if not any(row["iteration"] == state.iteration and row.keys() >= metrics.keys() for row in self.records.rows):
             self.records.add(state.iteration, state.epoch, metrics)
         if idist.get_rank() == 0:
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if name != "best_epoch")
             tqdm.write(f"epoch {state.epoch} of {state.max_epochs}: {shown}")
 
     def _terminate_if_asked(self, engine: Engine) -> None:
@@ -280,6 +232,7 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": {**optimizer, "param_groups": plain_numbers(optimizer["param_groups"])},
             "scheduler": None if scheduler is None else plain_numbers(scheduler.state_dict()),
+            "best": None if self.best is None else self.best.state(),
         }
         # Losses are looked at between reports only. Processes agree: their running statistics differ.
         if idist.all_reduce(float(not all_finite(content))) > 0:
@@ -306,6 +259,8 @@ class _Run:
         if not self.options.resume:
             if self.path.exists():
                 raise FileExistsError(f"{self.path}: holds a run; resume it, or choose another folder for a new one")
+            if self.best is not None:
+                self.best.begin()
             return 0
         state = load_checkpoint(self.path, self.config)
         try:
@@ -320,6 +275,8 @@ class _Run:
             raise ValueError(f"{self.path}: does not fit this run: {error}") from error
         iteration = self.saved = int(state["iteration"])
         self.batches.start = iteration % len(self.batches)
+        if self.best is not None:
+            self.best.restore(state["best"], None if self.batches.start else iteration // len(self.batches))
         epochs = max(self.options.max_epochs, math.ceil(iteration / len(self.batches)))
         self.trainer.load_state_dict({"iteration": iteration, "epoch_length": len(self.batches), "max_epochs": epochs})
         return iteration

@@ -14,11 +14,22 @@ from .recorder import RECORDERS
 _IMPLEMENTATION = ("foreach", "fused", "capturable")
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """Adam; on CUDA, one that takes one launch for all parameters and can be recorded."""
+def adam(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Adam; on CUDA, one that takes one launch for all parameters and can be recorded.
+
+    A step makes all parameters smaller by lr * weight_decay of themselves, apart from the gradient: AdamW (Loshchilov and
+    Hutter 2019, arXiv:1711.05101).
+    """
     parameters = list(parameters)
     on_graphs = parameters[0].device.type in RECORDERS
-    return torch.optim.Adam(parameters, lr=lr, fused=on_graphs or None, capturable=on_graphs)
+    return torch.optim.Adam(
+        parameters,
+        lr=lr,
+        weight_decay=weight_decay,
+        decoupled_weight_decay=True,
+        fused=on_graphs or None,
+        capturable=on_graphs,
+    )
 
 
 def make_capturable(optimizer: Optimizer) -> None:

@@ -32,7 +32,7 @@ def draw_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     names = dict.fromkeys(key for row in rows for key in row)
     for name in names:
-        if name in ("iteration", "epoch", "samples_per_second"):
+        if name in ("iteration", "epoch", "best_epoch", "samples_per_second"):
             continue
         steps, values = zip(*((row["iteration"], row[name]) for row in rows if name in row), strict=True)
         axes = left if name.endswith("loss") else right

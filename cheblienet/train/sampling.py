@@ -55,11 +55,11 @@ def training_loader(dataset: Dataset, batches: EpochBatches, workers: int, pin_m
     )
 
 
-def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
-    """Loads this process's share of a data set, every sample once over all processes."""
+def evaluation_loader(name: str, dataset: Dataset, batch_size: int, workers: int, pin_memory: bool) -> DataLoader:
+    """Loads this process's share of the data set `name`, every sample once over all processes."""
     world = idist.get_world_size()
     if len(dataset) < world:
-        raise ValueError(f"test set: expected a sample for each of {world} processes, got {len(dataset)}")
+        raise ValueError(f"{name}: expected a sample for each of {world} processes, got {len(dataset)}")
     share = Subset(dataset, range(idist.get_rank(), len(dataset), world))
     return DataLoader(
         share, batch_size=batch_size // world, num_workers=workers, pin_memory=pin_memory, generator=torch.Generator()

@@ -140,7 +140,9 @@ def test_splits_by_lists(states, tmp_path):
 
 def test_parts_of_artc(states, tmp_path):
     folder, _ = states
-    assert artc_parts(folder) == [(folder, artc_splits(folder)[part]) for part in ("train", "test")]
+    lists = {part: (folder, names) for part, names in artc_splits(folder).items()}
+    assert artc_parts(folder, 0, 0.1) == lists
+    assert artc_parts(folder) == {part: lists[part] for part in ("train", "test")}
     with pytest.raises(
         FileNotFoundError, match=rf"{tmp_path}: ARTC's states are not here. Put .*/data_train and .*ugscnn"
     ):
@@ -151,10 +153,12 @@ def test_parts_of_artc(states, tmp_path):
         artc_parts(tmp_path)  # half of a download
     (tmp_path / "data_test").mkdir()
     write(tmp_path / "data_test", "data-2106-01-01-01-1-mesh.npz")
-    assert artc_parts(tmp_path) == [
-        (tmp_path / "data_train", ["data-2106-01-01-00-1-mesh.npz"]),
-        (tmp_path / "data_test", ["data-2106-01-01-01-1-mesh.npz"]),
-    ]
+    assert artc_parts(tmp_path) == {
+        "train": (tmp_path / "data_train", ["data-2106-01-01-00-1-mesh.npz"]),
+        "test": (tmp_path / "data_test", ["data-2106-01-01-01-1-mesh.npz"]),
+    }
+    with pytest.raises(ValueError, match="data_train: expected training states of two dates or more, .* got one date"):
+        artc_parts(tmp_path, 0, 0.1)
     write(tmp_path / "data_test", "data-2106-01-01-00-1-mesh.npz")
     with pytest.raises(ValueError, match=r"data-2106-01-01-00-1-mesh\.npz in data_train and in data_test"):
         artc_parts(tmp_path)
@@ -169,7 +173,7 @@ def test_parts_of_climatenet(tmp_path):
         (tmp_path / part).mkdir()
         for name in listed:
             write(tmp_path / part, name)
-    assert climatenet_parts(tmp_path, 0) == [(tmp_path / part, listed) for part, listed in names.items()]
+    assert climatenet_parts(tmp_path, 0) == {part: (tmp_path / part, listed) for part, listed in names.items()}
     write(tmp_path / "test", "data-1996-06-03-01-1_2-mesh.npz")
     with pytest.raises(ValueError, match="expected train and test of different dates, got 1996-06-03 in both"):
         climatenet_parts(tmp_path, 0)
@@ -179,9 +183,40 @@ def test_parts_of_climatenet_in_one_folder(tmp_path):
     names = [f"data-1996-06-{day:02}-01-1_{mask}-mesh.npz" for day in range(1, 6) for mask in (0, 1)]
     for name in names:
         write(tmp_path, name)
-    (_, train), (_, test) = climatenet_parts(tmp_path, 0)
+    train, test = (listed for _, listed in climatenet_parts(tmp_path, 0).values())
     assert [train, test] == split_by_date(names, (0.8, 0.2), 0)
     assert (len(train), len(test)) == (8, 2)
+    parts = climatenet_parts(tmp_path, 0, 0.1)
+    assert list(parts) == ["train", "val", "test"]
+    assert parts["test"] == (tmp_path, test)
+    assert sorted(parts["train"][1] + parts["val"][1]) == train
+    assert len(parts["val"][1]) == 2  # one date, both masks
+    assert climatenet_parts(tmp_path, 1, 0.1) != parts
+
+
+@pytest.mark.parametrize(("share", "dates"), [(0.1, 1), (0.3, 3), (0.99, 9)])
+def test_a_share_of_the_training_dates_is_held_back(tmp_path, share, dates):
+    days = [f"data-2106-01-{day:02}" for day in range(1, 11)]
+    for folder, listed in (("data_train", days), ("data_test", ["data-2106-02-01"])):
+        (tmp_path / folder).mkdir()
+        for day in listed:
+            for hour in (0, 1):
+                write(tmp_path / folder, f"{day}-{hour:02}-1-mesh.npz")
+    whole, parts = artc_parts(tmp_path), artc_parts(tmp_path, 3, share)
+    assert parts["test"] == whole["test"]
+    (folder, train), (val_folder, val) = parts["train"], parts["val"]
+    assert folder == val_folder == whole["train"][0]
+    assert sorted(train + val) == whole["train"][1]
+    assert len({name[:15] for name in val}) == dates
+    assert not {name[:15] for name in val} & {name[:15] for name in train}
+    # A folder of validation states is taken as it is.
+    (tmp_path / "data_val").mkdir()
+    write(tmp_path / "data_val", "data-2106-03-01-00-1-mesh.npz")
+    parts = artc_parts(tmp_path, 3, share)
+    assert parts == {**whole, "val": (tmp_path / "data_val", ["data-2106-03-01-00-1-mesh.npz"])}
+    write(tmp_path / "data_val", "data-2106-02-01-00-1-mesh.npz")
+    with pytest.raises(ValueError, match="data-2106-02-01-00-1-mesh.npz in data_val and in data_test"):
+        artc_parts(tmp_path, 3, share)
 
 
 def test_dates_are_never_divided():

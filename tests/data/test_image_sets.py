@@ -127,7 +127,39 @@ def test_unpacked_files_with_other_checksums_are_refused(tmp_path, no_network):
         load_images("cifar10", tmp_path, True, 32, 3)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_parts_of_stl10_are_swapped_only_when_asked(tmp_path, monkeypatch, swapped):
+    """The files of the benchmark are replaced by a stand-in that says which part it was asked for."""
+
+    class STL10:
+        def __init__(self, folder, split, download):
+            count = {"train": 5, "test": 8}[split]
+            self.data = np.zeros((count, 3, 96, 96), dtype=np.uint8)
+            self.labels = np.arange(count)
+
+    monkeypatch.setattr("torchvision.datasets.STL10", STL10)
+    train, test = (load_images("stl10", tmp_path, part, 96, 3, swapped=swapped) for part in (True, False))
+    assert (len(train.images), len(test.images)) == ((8, 5) if swapped else (5, 8))
+    assert train.mean == test.mean == ((0.4472, 0.4396, 0.4050) if swapped else (0.4467, 0.4398, 0.4066))
+    digits = load_images("digits", "unused", True, 8, 1, swapped=swapped)
+    assert len(digits.images) == 1347
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.1, 4), (0.5, 22), (0.001, 1)])
+def test_a_share_is_held_out(share, count):
+    whole = load_images("digits", "unused", True, 8, 1).subset(45, 2)
+    rest, held = whole.hold_out(share, 7)
+    assert (len(rest.images), len(held.images)) == (45 - count, count)
+    rows = [torch.cat([part.images.flatten(1), part.labels[:, None]], 1).tolist() for part in (rest, held, whole)]
+    assert sorted(rows[0] + rows[1]) == sorted(rows[2])
+    assert torch.equal(whole.hold_out(share, 7)[1].images, held.images)
+    assert not torch.equal(whole.hold_out(share, 8)[0].labels, rest.labels)
+
+
 def test_arguments_that_mean_nothing_are_refused():
+    for share in (0, 1, float("nan")):
+        with pytest.raises(ValueError, match="hold_out: share: expected a number above 0 and below 1"):
+            load_images("digits", "unused", False, 8, 1).hold_out(share, 0)
     digits = load_images("digits", "unused", False, 8, 1)
     for count in (0, -1):
         with pytest.raises(ValueError, match="subset: count: expected an integer at least 1"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import nll_loss
 
+from cheblienet.data import artc_splits
 from cheblienet.data.synthetic import write_synthetic_artc
 from cheblienet.experiments import artc, segmentation
 
@@ -29,6 +30,7 @@ def test_program_runs_resumes_and_draws(states, tmp_path, weighted):
     assert report.tensors["test_confusion"].sum() == 2 * 642
     assert {path.name for path in tmp_path.iterdir()} == {
         "checkpoint.pt",
+        "best.pt",
         "metrics.jsonl",
         "curves.png",
         "confusion.png",
@@ -36,7 +38,7 @@ def test_program_runs_resumes_and_draws(states, tmp_path, weighted):
     }
     if weighted:
         (resumed,) = artc.main([*command, "--max_epochs", "2", "--resume"])
-        assert [row["iteration"] for row in resumed.rows] == [1, 1, 2, 2]
+        assert [row["iteration"] for row in resumed.rows] == [1, 1, 1, 2, 2, 2]
 
 
 def test_states_in_the_original_folders(states, tmp_path):
@@ -46,9 +48,26 @@ def test_states_in_the_original_folders(states, tmp_path):
         for name in part:
             (tmp_path / folder / name).symlink_to(states / name)
     flags = ["--path_to_data", str(tmp_path), "--reduction", "max", "--expansion", "avg"]
-    train, test = segmentation.datasets(artc.parse(flags))
-    assert (len(train), len(test)) == (3, 2)
-    assert train[0][0].shape == (16, 642)
+    found = segmentation.datasets(artc.parse([*flags, "--original_protocol"]))
+    assert {part: len(states) for part, states in found.items()} == {"train": 3, "test": 2}
+    assert found["train"][0][0].shape == (16, 642)
+    with pytest.raises(ValueError, match="data_train: expected training states of two dates or more"):
+        segmentation.datasets(artc.parse(flags))  # these are of one
+
+
+def test_the_published_validation_states_choose_the_epoch(states, tmp_path, capsys):
+    command = ["--path_to_data", str(states), "--reduction", "max", "--expansion", "avg", "--batch_size", "4"]
+    found = segmentation.datasets(artc.parse(command))
+    for part, expected in artc_splits(states).items():
+        assert list(found[part].names) == expected
+    command += ["--max_epochs", "1", "--log", "none", "--out"]
+    (report,) = artc.main([*command, str(tmp_path / "a")])
+    scores = [row["validation_mAP"] for row in report.rows if "validation_mAP" in row]
+    assert scores == [report.score]
+    assert "Protocol: the best mAP on 1 validation states chose epoch 1 of 1; one look at" in capsys.readouterr().out
+    (report,) = artc.main([*command, str(tmp_path / "b"), "--original_protocol"])
+    assert not any("validation_mAP" in row for row in report.rows)
+    assert "Protocol: the original's, tests after every epoch and no validation" in capsys.readouterr().out
 
 
 def test_climatenet_is_split_by_date_and_normalised_by_its_own_training_part(tmp_path):
@@ -60,9 +79,11 @@ def test_climatenet_is_split_by_date_and_normalised_by_its_own_training_part(tmp
     assert convert(tmp_path / "in", tmp_path / "out", level=2) == 10
     command = ["--dataset", "climatenet", "--path_to_data", str(tmp_path / "out"), "--reduction", "max"]
     command += ["--expansion", "avg", "--batch_size", "2", "--max_epochs", "1", "--log", "none"]
-    train, test = segmentation.datasets(artc.parse(command))
-    assert (len(train), len(test)) == (8, 2)
-    assert not {name[:15] for name in train.names} & {name[:15] for name in test.names}
+    found = segmentation.datasets(artc.parse(command))
+    assert {part: len(states) for part, states in found.items()} == {"train": 6, "val": 2, "test": 2}
+    dates = [{name[:15] for name in part.names} for part in found.values()]
+    assert len(set.union(*dates)) == sum(map(len, dates))
+    train = found["train"]
     x = torch.cat([state for state, _ in train], 1)
     torch.testing.assert_close(x.mean(1), torch.zeros(16), atol=1e-3, rtol=0)
     torch.testing.assert_close(x.std(1), torch.ones(16), atol=1e-3, rtol=0)
@@ -80,9 +101,9 @@ def test_levels_of_training_and_test_states_agree(states, tmp_path):
 
 
 def test_class_weights_are_inverse_to_frequencies(states):
-    train, _ = segmentation.datasets(
+    train = segmentation.datasets(
         artc.parse(["--path_to_data", str(states), "--reduction", "max", "--expansion", "avg"])
-    )
+    )["train"]
     weights = segmentation.class_weights(train, 0)
     labels = torch.cat([label for _, label in train])
     share = np.bincount(labels.numpy()) / len(labels)

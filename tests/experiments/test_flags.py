@@ -1,11 +1,12 @@
 """Flags out of range are refused before any work, with their names."""
 
 import importlib
+import sys
 
 import pytest
 
 from cheblienet.data import load_images
-from cheblienet.experiments.summary import plain_errors
+from cheblienet.experiments.run import plain_errors, run
 
 NEEDED = {
     "mnist": [],
@@ -15,12 +16,17 @@ NEEDED = {
 }
 ODD = {
     "--max_epochs": ["0", "-1", "nan", "1e3", "1.5", "", "9" * 5000],
-    "--batch_size": ["0", "-8", "inf"],
     "--lr": ["0", "-1e-3", "nan", "inf", "-inf", "1e999", "fast"],
     "--workers": ["-1", "257", "1000000000000"],
     "--seed": ["-1", str(2**63), "nan"],
     "--subset": ["0", "-5"],
     "--num_experiments": ["0", "-2", "10001"],
+}
+TRAINING = {
+    "--batch_size": ["0", "-8", "inf"],
+    "--weight_decay": ["-1e-9", "nan", "inf", "much"],
+    "--clip_norm": ["0", "-1", "nan", "inf"],
+    "--validation_share": ["0", "1", "-0.1", "nan", "10%"],
 }
 MORE = {
     "--res_depth": ["0"],
@@ -46,13 +52,14 @@ def refused(tmp_path, monkeypatch, capsys):
         said = capsys.readouterr().err
         assert f"argument {flag}: expected" in said or f"argument {flag}: folder: expected" in said, said
         assert f"got {value[:40]}" in said or f"got '{value[:40]}'" in said
+        assert said.count("\n") == 1
 
     return check
 
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_numbers_out_of_range_are_refused_by_the_name_of_their_flag(refused, tmp_path, name):
-    for flag, values in (ODD if name != "mnist" else ODD | MORE).items():
+    for flag, values in (ODD | TRAINING | (MORE if name == "mnist" else {})).items():
         for value in values:
             refused(name, flag, value)
     assert list(tmp_path.iterdir()) == []
@@ -76,7 +83,7 @@ def test_data_that_is_nowhere_and_batches_that_are_too_large(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load("artc").main([*NEEDED["artc"], "--path_to_data", str(tmp_path / "nowhere")])
     command = ["--dataset", "digits", "--subset", "16", "--batch_size", "17", "--out", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match="batch_size: expected at most the 16 training samples, got 17"):
+    with pytest.raises(ValueError, match="batch_size: expected at most the 14 training samples, got 17"):
         load("mnist").main([*command, "--log", "none"], side=8)
     assert not (tmp_path / "out").exists()
 
@@ -90,6 +97,11 @@ def test_data_that_is_nowhere_and_batches_that_are_too_large(tmp_path):
         ("--subset=24", "subset = 16, not 24"),
         ("--res_depth=2", "res_depth = 1, not 2"),
         ("--amp", "amp = False, not True"),
+        ("--schedule=cosine", "max_epochs = None, not 1, schedule = 'constant', not 'cosine'"),
+        ("--weight_decay=0.1", "weight_decay = 0.0, not 0.1"),
+        ("--clip_norm=2", "clip_norm = None, not 2.0"),
+        ("--validation_share=0.2", "validation_share = 0.1, not 0.2"),
+        ("--original_protocol", "original_protocol = False, not True"),
         ("--anisotropic", "K = 8, not 16, anisotropic = False, not True"),
     ],
 )
@@ -114,6 +126,20 @@ def test_programs_say_what_is_wrong_in_a_line(error):
         raise error
     with pytest.raises(ZeroDivisionError), plain_errors():  # a fault of the program's own keeps its traceback
         raise ZeroDivisionError
+
+
+def test_what_is_not_installed_is_said_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ignite", None)
+    for name in [name for name in sys.modules if name.startswith(("cheblienet.train", "cheblienet.experiments."))]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(
+        SystemExit, match=r"^error: the package ignite is not installed: pip install 'cheblienet\[train\]'$"
+    ):
+        run("mnist", ["--help"])
+    with pytest.raises(SystemExit, match="^error: --log wandb: needs it$"), plain_errors():
+        raise ModuleNotFoundError("--log wandb: needs it")
+    with pytest.raises(ModuleNotFoundError), plain_errors():  # a fault of this package
+        raise ModuleNotFoundError("no such module", name="cheblienet.nothing")
 
 
 def test_a_subset_has_an_image():

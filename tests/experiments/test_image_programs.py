@@ -5,8 +5,11 @@ import json
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
+
+from cheblienet.train import load_state
 
 SMALL = ["--dataset", "digits", "--subset", "24", "--batch_size", "8", "--max_epochs", "1", "--log", "none"]
 SMALL += ["--res_depth", "1", "--widen_factor", "1"]
@@ -33,9 +36,14 @@ def test_program_runs_and_leaves_metrics_and_pictures(tmp_path, capsys, name, fl
         matrix = report.tensors[f"{s}_confusion"]
         assert matrix.sum() == 24
         assert report.metrics[f"{s}_accuracy"] == pytest.approx(float(matrix.trace() / 24))
-    assert {"checkpoint.pt", "metrics.jsonl", "curves.png", "confusion.png"} == {path.name for path in out.iterdir()}
+    files = {"checkpoint.pt", "best.pt", "metrics.jsonl", "curves.png", "confusion.png"}
+    assert files == {path.name for path in out.iterdir()}
     printed = capsys.readouterr().out
-    assert "digits: 24 test images, trained on 24" in printed
+    assert "digits: 24 test images, trained on 22" in printed
+    assert (
+        "\nProtocol: the best accuracy on 2 validation images chose epoch 1 of 1; one look at the test images\n"
+        in printed
+    )
     accuracies = next(line for line in printed.splitlines() if line.startswith("accuracy "))
     assert accuracies.split()[1:] == [f"{report.metrics[f'{s}_accuracy']:.4f}" for s in sets]
     assert list(tmp_path.glob("*.npz"))
@@ -112,9 +120,80 @@ def test_flags_that_do_not_go_together(capsys, name, flags, message):
     assert message in capsys.readouterr().err
 
 
-def test_device_that_does_not_exist(tmp_path):
+def test_device_that_does_not_exist(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="device: expected a name such as"):
         load("mnist").main([*SMALL, "--device", "gpu", "--out", str(tmp_path)], side=8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError, match="device: expected one of 2 GPUs from cuda:0 on, got 'cuda:2'"):
+        load("mnist").main([*SMALL, "--device", "cuda:2", "--out", str(tmp_path)], side=8)
+
+
+def test_flags_about_steps_reach_them(tmp_path):
+    flags = [
+        "--schedule",
+        "cosine",
+        "--weight_decay",
+        "0.3",
+        "--clip_norm",
+        "1e-9",
+        "--max_epochs",
+        "2",
+        "--lr",
+        "1e-4",
+    ]
+    load("mnist").main([*SMALL, *flags, "--out", str(tmp_path)], side=8)
+    state = load_state(tmp_path / "checkpoint.pt")
+    (group,) = state["optimizer"]["param_groups"]
+    assert (group["weight_decay"], group["decoupled_weight_decay"], group["lr"]) == (0.3, True, pytest.approx(0))
+    assert (state["scheduler"]["T_max"], state["scheduler"]["base_lrs"]) == (4, [1e-4])
+    moments = torch.cat([moment["exp_avg"].flatten() for moment in state["optimizer"]["state"].values()])
+    assert 0 < float(moments.norm()) <= 1e-9
+    with pytest.raises(ValueError, match="a run with max_epochs = 2, not 3"):  # the schedule would go up again
+        load("mnist").main([*SMALL, *flags, "--max_epochs", "3", "--out", str(tmp_path), "--resume"], side=8)
+
+
+@pytest.mark.parametrize(
+    ("flags", "counts", "said"),
+    [
+        (
+            [],
+            "stl10: 30 test images, trained on 18,",
+            "the best accuracy on 2 validation images chose epoch 1 of 1; one look",
+        ),
+        (
+            ["--original_protocol"],
+            "stl10: 20 test images, trained on 30,",
+            "the original's, tests after every epoch and no",
+        ),
+    ],
+)
+def test_stl10_says_which_parts_it_takes(tmp_path, monkeypatch, capsys, flags, counts, said):
+    """Synthetic images in the place of the benchmark's, fewer of them."""
+
+    class STL10:
+        def __init__(self, folder, split, download):
+            count = {"train": 20, "test": 30}[split]
+            self.data = np.random.default_rng(count).integers(0, 256, (count, 3, 96, 96), dtype=np.uint8)
+            self.labels = np.arange(count) % 10
+
+    monkeypatch.setattr("torchvision.datasets.STL10", STL10)
+    command = ["--reduction", "max", "--batch_size", "8", "--max_epochs", "1", "--log", "none", "--res_depth", "1"]
+    load("stl10").main([*command, "--widen_factor", "1", "--out", str(tmp_path), *flags], side=12)
+    printed = capsys.readouterr().out
+    assert counts in printed
+    (line,) = (line for line in printed.splitlines() if line.startswith("Protocol: "))
+    assert line.startswith(f"Protocol: {said}")
+    assert line.endswith("; STL10's parts are swapped" if flags else "; STL10's own parts")
+    assert (tmp_path / "best.pt").exists() == (not flags)
+
+
+def test_the_original_protocol_tests_after_every_epoch(tmp_path):
+    command = [*SMALL, "--max_epochs", "2", "--out", str(tmp_path), "--original_protocol"]
+    (report,) = load("mnist").main(command, side=8)
+    assert [row["iteration"] for row in report.rows if "classic_test_loss" in row] == [3, 6]  # all 24 images
+    assert not any("validation_loss" in row for row in report.rows)
+    assert report.epoch == 2
 
 
 @pytest.mark.parametrize("name", ["search_mnist", "search_cifar10"])

@@ -43,6 +43,17 @@ def test_two_processes_train_as_one(tmp_path):
         assert row.keys() == expected.keys()
         for key, value in expected.items():
             assert key == "samples_per_second" or row[key] == pytest.approx(value, rel=1e-4), key
+    report = module.run(tmp_path / "alone", max_epochs=4, validated=True)
+    assert 0 < report.epoch < 4  # the best is not the last
+    best = [
+        torch.load(path / "best.pt", weights_only=True) for path in (tmp_path / "alone", tmp_path / "two/validated")
+    ]
+    assert best[0]["epoch"] == best[1]["epoch"] == report.epoch
+    for name, value in best[0]["model"].items():
+        torch.testing.assert_close(best[1]["model"][name], value, rtol=1e-5, atol=1e-6)
     for rank in range(2):
+        epoch, score, metrics = torch.load(tmp_path / "two" / f"report_{rank}.pt", weights_only=True)
+        assert (epoch, score) == (report.epoch, pytest.approx(report.score, rel=1e-4))
+        assert metrics == pytest.approx(report.metrics, rel=1e-4)
         found = torch.load(tmp_path / "two" / f"average_precisions_{rank}.pt", weights_only=True)
         assert torch.equal(found, module.average_precisions())

@@ -103,7 +103,7 @@ def changed(state, **parts):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: changed(s, format=2), "not a checkpoint of this program, or of another version"),
+        (lambda s: changed(s, format=3), "not a checkpoint of this program, or of another version"),
         (lambda s: changed(s, config=[]), "not a checkpoint of this program"),
         (lambda s: changed(s, more=1), "not a checkpoint of this program"),
         (lambda s: [s], "not a checkpoint of this program"),

@@ -20,7 +20,7 @@ from cheblienet.train.recorder import RECORDERS
 GRAPH = R2GEGraph((4, 4), (1.0, 1.0, 1.0), 4)
 
 
-def run(out, max_epochs=2, resume=False):
+def run(out, max_epochs=2, resume=False, validated=False):
     """Batch statistics over the processes; 5 test samples, which two processes cannot share evenly."""
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -37,6 +37,8 @@ def run(out, max_epochs=2, resume=False):
         test_sets={"test": test},
         metrics=lambda: segmentation_metrics(("bg", "tc", "ar"), nll_loss),
     )
+    if validated:
+        task.validation_set, task.score = TensorDataset(torch.randn(7, 2, 16), torch.randint(3, (7, 16))), "mAP"
     return fit(task, Options(Path(out), max_epochs, 4, torch.device("cpu"), sync_bn=True, resume=resume))
 
 
@@ -58,4 +60,6 @@ if __name__ == "__main__":
     with processes(argparse.Namespace(device="cpu", cuda=False)):
         run(sys.argv[1], max_epochs=1)
         run(sys.argv[1], max_epochs=2, resume=True)
+        report = run(f"{sys.argv[1]}/validated", max_epochs=4, validated=True)
+        torch.save([report.epoch, report.score, report.metrics], f"{sys.argv[1]}/report_{idist.get_rank()}.pt")
         torch.save(average_precisions(), f"{sys.argv[1]}/average_precisions_{idist.get_rank()}.pt")
