@@ -95,8 +95,8 @@ def test_the_checkpoints_are_of_one_run(write, tmp_path):
         ("anisotropic = 1", "anisotropic: expected true or false, got 1"),
         ("anisotropic = 'true'", "anisotropic: expected true or false, got 'true'"),
         ("out.folder = 'x'", "out: expected a string, got {'folder': 'x'}"),
-        ("lr = ", "not a readable TOML file: Invalid value (at end of document)"),
-        ("lr = 1\nlr = 2", "not a readable TOML file: Cannot overwrite a value"),
+        ("lr = ", "not a readable TOML file: "),
+        ("lr = 1\nlr = 2", "not a readable TOML file: "),
         (b"lr = 1 # \xff", "not a readable TOML file: 'utf-8' codec can't decode byte 0xff"),
     ],
 )
