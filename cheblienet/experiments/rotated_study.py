@@ -128,10 +128,10 @@ def draw(results: Sequence[Result], path: Path) -> None:
 def report(results: Sequence[Result], settings: Settings, out: Path) -> str:
     """Writes OUT/accuracy.md and, if matplotlib is there, OUT/accuracy.png; returns the text."""
     seeds = len({result.run.seed for result in results})
+    spread = f"; mean ± standard deviation of {seeds} seeds" if seeds > 1 else ""
     title = (
         f"Accuracy in percent on {settings.tests or 'all'} test images of the {_DIGITS[dataset()]}, after training on "
-        f"upright ones for {settings.epochs} epochs; {seeds} seed{'s' * (seeds > 1)}, mean ± standard deviation. A tenth of the "
-        "training images chose the epoch."
+        f"upright ones for {settings.epochs} epochs{spread}. A tenth of the training images chose the epoch."
     )
     text = f"{title}\n\n{table(results)}\n"
     with replacing(out / "accuracy.md") as file:
