@@ -6,6 +6,7 @@ of scikit-learn.
 """
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from ..train.checkpoint import CHECKPOINT
 from ..train.optimizer import adam
 from ..train.task import PrepareBatch
 from .classification import LiftImages, image_task
+from .summary import exit_status
 
 ANGLES = tuple(range(0, 360, 15))
 ORIENTATIONS = 6
@@ -159,8 +161,8 @@ def accuracy_by_angle(model: nn.Module, prepare: PrepareBatch, test: ImageSet) -
     return found
 
 
-def train(run: Run, settings: Settings, folder: Path, log: str = "none") -> tuple[Result | None, nn.Module]:
-    """Trains in `folder`, going on where a former call was stopped; no result where a signal stops this one."""
+def train(run: Run, settings: Settings, folder: Path) -> tuple[Result, nn.Module]:
+    """Trains in `folder`, going on where a former call was stopped; a signal ends the program after the present step."""
     images, test = load(settings)
     torch.manual_seed(run.seed)
     model, graph = NETWORKS[run.network](settings.side)
@@ -184,12 +186,12 @@ def train(run: Run, settings: Settings, folder: Path, log: str = "none") -> tupl
         device=torch.device("cpu"),
         seed=run.seed,
         resume=(folder / CHECKPOINT).exists(),
-        log=log,
+        log="none",
         config={**asdict(run), **asdict(settings), "dataset": dataset()},
     )
     start = time.perf_counter()
     report = fit(task, options)
     if report.signal:
-        return None, model
+        sys.exit(exit_status([report]))
     seconds = time.perf_counter() - start
     return Result(run, capacity(model), seconds, report.epoch, accuracy_by_angle(model, prepare, test)), model

@@ -22,13 +22,13 @@ from .rotated_digits import ANGLES, NETWORKS, Result, Run, Settings, dataset, tr
 
 _RESULTS = "results.jsonl"
 _COLORS = {"plain": "#8d6a9f", "isotropic": "#edae49", "anisotropic": "#00798c"}
-_DIGITS = {"mnist-5000": "digits of MNIST", "digits": "of scikit-learn's handwritten digits"}
+_DIGITS = {"mnist-5000": "digits of MNIST", "digits": "handwritten digits of scikit-learn"}
 
 
 def study(runs: Sequence[Run], settings: Settings, out: Path) -> list[Result]:
     """The results of `runs`, those that OUT/results.jsonl has and the others, which it then has, too.
 
-    Ends early, with the results there are, where a signal stops a run. ValueError for a file of other settings.
+    Raises ValueError for a file of other settings.
     """
     out.mkdir(parents=True, exist_ok=True)
     known = {result.run: result for result in _read(out / _RESULTS, settings)}
@@ -37,12 +37,10 @@ def study(runs: Sequence[Run], settings: Settings, out: Path) -> list[Result]:
             continue
         print(f"run {number + 1} of {len(runs)}: {run.network}, {run.images} images, seed {run.seed}", flush=True)
         result, _ = train(run, settings, out / f"{run.network}-{run.images}-{run.seed}")
-        if result is None:
-            break
         known[run] = result
         _write(out / _RESULTS, settings, known.values())
         print(f"{result.seconds:.0f} s: upright {result.upright:.1%}, over all angles {result.turned:.1%}", flush=True)
-    return [known[run] for run in runs if run in known]
+    return [known[run] for run in runs]
 
 
 def _write(path: Path, settings: Settings, results: Iterator[Result] | Sequence[Result]) -> None:
@@ -102,25 +100,24 @@ def draw(results: Sequence[Result], path: Path) -> None:
         axes[0].fill_between(angles, low, high, alpha=0.15, color=_COLORS[network], linewidth=0)
     axes[0].set(xlabel="rotation of the test digits (degrees)", ylabel="accuracy (%)", ylim=(0, 102))
     axes[0].set(xticks=range(0, 361, 45), title=f"Trained on {sizes[-1]:,} upright digits")
-    axes[0].legend(loc="lower center", ncols=3)
     if len(sizes) > 1:
         for network in dict.fromkeys(network for network, _ in groups):
             there = [images for images in sizes if (network, images) in groups]
-            for style, value, what in (("-", "upright", "upright"), ("--", "turned", "over all angles")):
+            for style, value in (("-", "upright"), ("--", "turned")):
                 line = [[100 * getattr(r, value) for r in groups[network, images]] for images in there]
                 axes[1].errorbar(
                     there,
                     [statistics.mean(values) for values in line],
                     [statistics.pstdev(values) for values in line],
                     linestyle=style, marker="o", markersize=4, capsize=2, color=_COLORS[network],
-                    label=f"{network}, {what}",
                 )  # fmt: skip
         axes[1].set(xscale="log", xlabel="upright training digits", ylabel="accuracy (%)", ylim=(0, 102))
         axes[1].set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
         axes[1].set_xticks([], minor=True)
-        axes[1].legend(fontsize="small")
+        axes[1].set_title("Solid: upright, dashed: mean over all angles")
     for axis in axes:
         axis.grid(alpha=0.3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(NETWORKS))
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=150)
 
@@ -153,8 +150,8 @@ def _percent(values: Sequence[float]) -> str:
     return f"{100 * statistics.mean(values):.1f}{spread}"
 
 
-def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
-    """Runs the program; 1 where a signal stopped it."""
+def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+    """Runs the program."""
     parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--images", nargs="+", type=integer(20), default=[4000], help="numbers of training images")
@@ -167,6 +164,4 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     settings = Settings(epochs=args.epochs, side=args.side, tests=args.tests)
     runs = [Run(*run) for run in product(args.networks, args.images, range(args.seeds))]
     results = study(runs, settings, args.out)
-    if results:
-        print(f"\n{report(results, settings, args.out)}\nTable and picture: {args.out}")
-    return int(len(results) < len(runs))
+    print(f"\n{report(results, settings, args.out)}\nTable and picture: {args.out}")

@@ -72,15 +72,16 @@ def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
 
     def train(run, settings, folder, stop=True):
         if stop and run == interrupted:
-            return None, None
+            raise SystemExit(143)
         trained.append(run)
         return Result(run, 7, 1.0, 1, {angle: 0.5 + 0.1 * run.seed for angle in ANGLES}), None
 
     monkeypatch.setattr(rotated_study, "train", train)
-    assert rotated_study.main(flags) == 1
+    with pytest.raises(SystemExit):
+        rotated_study.main(flags)
     assert len(trained) == 5
     monkeypatch.setattr(rotated_study, "train", lambda *arguments: train(*arguments, stop=False))
-    assert rotated_study.main(flags) == 0
+    rotated_study.main(flags)
     assert len(trained) == len(set(trained)) == 8
     rows = [line for line in (tmp_path / "accuracy.md").read_text().splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 4
@@ -95,10 +96,11 @@ def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
         rotated_study.main(flags)
 
 
-def test_a_signal_leaves_no_result(tmp_path, monkeypatch):
+def test_a_signal_ends_the_program(tmp_path, monkeypatch):
     monkeypatch.setattr(rotated_digits, "fit", lambda task, options: Report(signal=signal.SIGTERM))
-    result, _ = rotated_digits.train(Run("plain", 40, 0), SETTINGS, tmp_path)
-    assert result is None
+    with pytest.raises(SystemExit) as caught:
+        rotated_digits.train(Run("plain", 40, 0), SETTINGS, tmp_path)
+    assert caught.value.code == 143
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
