@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -24,17 +25,21 @@ SHORT = ("bg", "tc", "ar")
 # class everywhere; mIoU does not.
 SCORE = "mAP"
 
-_PARTS = "ARTC's validation states are those published as such, in val_split.txt or data_val, where they are there. "
+_PARTS = (
+    "ARTC's validation states are those published as such, in val_split.txt or data_val, where they are there. "
+    "Anisotropic networks have 5 orientations, with which the 60 rotations of the icosahedron are exact. "
+)
 
 
-def configuration(anisotropic: bool) -> dict[str, float]:
+def configuration(anisotropic: bool, original: bool = False) -> dict[str, Any]:
     """The graphs and the convolutions; on SO(3), xi is 10 over the number of vertices of a level's icosphere.
 
-    With the original's 6 orientations the icosahedron's rotations are not exact, as they would be with 5 or 10.
+    With 5 orientations all 60 rotations of the icosahedron are exact; with the original's 6, from coordinate frames, 4 are.
     """
     if not anisotropic:
         return {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
-    return {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
+    orientations = {"nalpha": 6, "frames": "coordinate"} if original else {"nalpha": 5, "frames": "icosahedral"}
+    return {"kernel_size": 3, "eps": 0.1, "K": 16, **orientations}
 
 
 def parse(argv: Sequence[str] | None, prog: str | None = None) -> argparse.Namespace:
@@ -58,7 +63,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> list[Rep
     """Runs the program, which messages call `prog`."""
     args = parse(argv, prog)
     with processes(args):
-        config = configuration(args.anisotropic)
+        config = configuration(args.anisotropic, args.original_protocol)
         runs, reports = experiments(args, config), []
         states = datasets(args)
         train, validation, test = states["train"], states.get("val"), states["test"]

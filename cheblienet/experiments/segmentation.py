@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -27,13 +28,15 @@ from ..train.pictures import can_draw, draw_globe
 SYNTHETIC_FILES, SYNTHETIC_LEVEL = 40, 5
 
 
-def sphere_graphs(finest: int, anisotropic: bool, config: dict[str, float], path_to_graph: str | None) -> list[GEGraph]:
+def sphere_graphs(finest: int, anisotropic: bool, config: dict[str, Any], path_to_graph: str | None) -> list[GEGraph]:
     """The graphs of the levels 0 to `finest` of the icosphere, and the output's graph, on the sphere."""
     K, eps, nalpha = (config[name] for name in ("K", "eps", "nalpha"))
     sizes = [10 * 4**level + 2 for level in range(finest + 1)]
     with idist.one_rank_first(local=True):  # which leaves the others a cache file
         if anisotropic:
-            graphs = [SO3GEGraph((n, nalpha), (1.0, eps, 10 / n), K, path_to_graph) for n in sizes]
+            graphs = [
+                SO3GEGraph((n, nalpha), (1.0, eps, 10 / n), K, path_to_graph, frames=config["frames"]) for n in sizes
+            ]
         else:
             graphs = [S2GEGraph((n,), (1.0, eps, 1.0), K, path_to_graph) for n in sizes]
         return [*graphs, S2GEGraph((sizes[-1],), (1.0, 1.0, 1.0), K, path_to_graph)]

@@ -118,8 +118,10 @@ def test_losses_of_halves_average_to_the_whole():
     assert segmentation.mean_loss(None) is nll_loss
 
 
-def test_original_configuration():
-    assert artc.configuration(True) == {"kernel_size": 3, "eps": 0.1, "K": 16, "nalpha": 6}
+def test_configurations():
+    shared = {"kernel_size": 3, "eps": 0.1, "K": 16}
+    assert artc.configuration(True, True) == {**shared, "nalpha": 6, "frames": "coordinate"}
+    assert artc.configuration(True) == {**shared, "nalpha": 5, "frames": "icosahedral"}
     assert artc.configuration(False) == {"kernel_size": 3, "eps": 1.0, "K": 8, "nalpha": 1}
     config = {**artc.configuration(True), "nalpha": 2, "K": 4}
     graphs = segmentation.sphere_graphs(2, True, config, None)
