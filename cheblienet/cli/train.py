@@ -1,4 +1,4 @@
-"""`cheblienet train` and `cheblienet search`: the programs of `cheblienet.experiments`, with the same flags."""
+"""`cheblienet train`, `search` and `study`: the programs of `cheblienet.experiments`, with the same flags."""
 
 import argparse
 from functools import partial
@@ -9,6 +9,7 @@ _PROGRAMS = {
         {name: name for name in ("mnist", "cifar10", "stl10", "artc")},
     ),
     "search": ("search for the best graphs and layers", {name: f"search_{name}" for name in ("mnist", "cifar10")}),
+    "study": ("compare networks over several runs", {"digits": "rotated_study"}),
 }
 
 
@@ -17,7 +18,9 @@ def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         parser = commands.add_parser(command, help=purpose, description=f"{purpose.capitalize()}.")
         parser.add_argument("program", choices=programs)
         parser.add_argument(
-            "flags", nargs=argparse.REMAINDER, help=f"of the program; `{parser.prog} mnist --help` lists its own"
+            "flags",
+            nargs=argparse.REMAINDER,
+            help=f"of the program; `{parser.prog} {next(iter(programs))} --help` lists its own",
         )
         parser.set_defaults(run=partial(_run, programs, parser.prog))
 

