@@ -23,6 +23,8 @@ from .laplacian import laplacian_rows
 
 # How far below the largest eigenvalue a `lambda_max` may be: the rounding of float32, which changes no layer.
 _SLACK = 1e-6
+# Of a graph without edges, whose eigenvalues are 0: 2 / lambda_max has to be finite in float32.
+_LEAST = torch.finfo(torch.float32).tiny
 
 
 class Graph:
@@ -223,8 +225,8 @@ class Graph:
         """`value` as a float if it can be the `lambda_max` of this graph; TypeError or ValueError otherwise."""
         if isinstance(value, bool | Tensor) or not isinstance(value, Real):
             raise TypeError(f'{name}: expected a number or "estimate", got {value!r} of type {type(value).__name__}')
-        if not 0 < value <= 2:
-            raise ValueError(f"{name}: expected a number in (0, 2], got {value}")
+        if not _LEAST <= value <= 2:
+            raise ValueError(f"{name}: expected a number in [{_LEAST:.2g}, 2], got {value}")
         if value < 2 and not self._whole:
             raise ValueError(
                 f'{name}: expected 2 or "estimate" for a part that was drawn, got {value}: a number holds for a whole graph'

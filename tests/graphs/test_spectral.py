@@ -215,6 +215,7 @@ def test_lambda_max_is_checked_and_follows_the_edges(graph):
         (np.array([2.0]), TypeError),
         (2j, TypeError),
         (0, ValueError),
+        (5e-324, ValueError),
         (-1.0, ValueError),
         (2.5, ValueError),
         (float("nan"), ValueError),
