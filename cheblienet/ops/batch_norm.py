@@ -129,7 +129,9 @@ def _check_running(running: RunningStatistics, x: Tensor, channels: int) -> None
         _check_channels(name, values, x, channels)
         check_floating(f"batch_norm: {name}", values)
         if channels > 1 and values.stride(0) == 0:
-            raise ValueError(f"batch_norm: {name}: expected memory for each channel, got one number expanded to {channels}")
+            raise ValueError(
+                f"batch_norm: {name}: expected memory for each channel, got one number expanded to {channels}"
+            )
     batches = check_tensor("batch_norm: number of batches", running[2], "()", 0)
     if batches.dtype != torch.int64:
         raise TypeError(f"batch_norm: number of batches: expected int64, got {batches.dtype}")

@@ -184,7 +184,9 @@ def test_missing_files_say_what_to_put_where(tmp_path, no_network, name, file):
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="name: expected one of 'mnist', 'cifar10', 'stl10', 'digits', 'mnist-5000', got 'cifar'"):
+    with pytest.raises(
+        ValueError, match="name: expected one of 'mnist', 'cifar10', 'stl10', 'digits', 'mnist-5000', got 'cifar'"
+    ):
         load_images("cifar", ".", True, 32, 3)
 
 

@@ -296,7 +296,9 @@ def test_says_what_is_wrong():
     running = torch.zeros(3), torch.ones(3), torch.tensor(0)
     with pytest.raises(ValueError, match=r"running variance: expected shape \(3,\), got \(2,\)"):
         ops.batch_norm(x, weight, bias, running=(running[0], running[1][:2], running[2]))
-    with pytest.raises(ValueError, match="running mean: expected memory for each channel, got one number expanded to 3"):
+    with pytest.raises(
+        ValueError, match="running mean: expected memory for each channel, got one number expanded to 3"
+    ):
         ops.batch_norm(x, weight, bias, running=(torch.zeros(1).expand(3), *running[1:]))
     with pytest.raises(ValueError, match="running: expected None where mean and var are given"):
         ops.batch_norm(x, weight, bias, *running[:2], running=running)
