@@ -18,7 +18,8 @@ from torch import Tensor
 from .._checks import check_choice, check_integer, check_sigmas
 from ..graphs.edges import KERNELS, Edges
 from ..graphs.graph import Graph
-from ..graphs.manifold import GEGraph, SO3GEGraph, _centroid, _SampledGraph
+from ..graphs.manifold import GEGraph
+from ..graphs.sampled import SO3GEGraph, _centroid, _SampledGraph
 
 _Sampled = TypeVar("_Sampled", bound=_SampledGraph)
 

@@ -35,7 +35,7 @@ def test_a_regular_graph_is_built_saved_inspected_and_found(call, tmp_path, monk
     loaded = load_graph(said["saved"])
     for name in ("edge_index", "edge_weight", "edge_sqdist"):
         assert torch.equal(getattr(loaded, name), getattr(graph, name))
-    monkeypatch.setattr("cheblienet.graphs.manifold.neighbor_edges", lambda *_: pytest.fail("built anew"))
+    monkeypatch.setattr("cheblienet.graphs.sampled.neighbor_edges", lambda *_: pytest.fail("built anew"))
     assert torch.equal(SE2GEGraph((6, 5, 4), (1.0, 0.1, 0.05), 8, tmp_path).edge_index, graph.edge_index)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cheblienet.graphs import R2GEGraph, SE2GEGraph, SO3GEGraph, manifold, store
+from cheblienet.graphs import R2GEGraph, SE2GEGraph, SO3GEGraph, sampled, store
 
 SIZE, SIGMAS, K = (4, 4, 4), (1.0, 0.1, 0.05), 8
 
@@ -25,8 +25,8 @@ def same_edges(a, b):
 def counted(monkeypatch):
     """Counts how often edges are built."""
     calls = []
-    build = manifold.neighbor_edges
-    monkeypatch.setattr(manifold, "neighbor_edges", lambda *arguments: calls.append(arguments) or build(*arguments))
+    build = sampled.neighbor_edges
+    monkeypatch.setattr(sampled, "neighbor_edges", lambda *arguments: calls.append(arguments) or build(*arguments))
     return calls
 
 
