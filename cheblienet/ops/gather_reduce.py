@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from .. import _library  # noqa: F401  (registers the operators)
-from .._checks import check_choice, check_device, check_floating, check_has_numbers, check_integer, check_tensor
+from .._checks import (
+    MAX_VERTICES,
+    check_choice,
+    check_device,
+    check_floating,
+    check_has_numbers,
+    check_integer,
+    check_tensor,
+)
 from . import reference, transforms
 from .operands import Operands
 
@@ -29,11 +37,11 @@ class GatherIndex(NamedTuple):
 def gather_index(index: Tensor, num_vertices: int) -> GatherIndex:
     """Prepares the members (Vout, m), int64 in [0, num_vertices) or -1 for none, for `gather_reduce`.
 
-    Raises TypeError for another dtype, ValueError for another shape, more than 255 members, an index out of range or an
-    output without any member.
+    Raises TypeError for another dtype, ValueError for another shape, more than 255 members, 2^31 vertices or more, an index
+    out of range or an output without any member.
     """
     check_has_numbers("gather_index: index", check_tensor("gather_index: index", index, "(Vout, m)", 2))
-    check_integer("gather_index: num_vertices", num_vertices, 1)
+    check_integer("gather_index: num_vertices", num_vertices, 1, MAX_VERTICES)
     if index.dtype != torch.int64:
         raise TypeError(f"gather_index: index: expected int64, got {index.dtype}")
     if not 1 <= index.shape[1] <= 255:

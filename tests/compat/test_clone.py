@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import cheblienet
+
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(cheblienet.__file__).resolve().parent  # in this clone, or installed
 
 # What a clone has in the place of modules of this package. Nobody may import it.
 OTHER = "raise ImportError('a module of the clone')"
@@ -65,7 +68,7 @@ def clone(tmp_path):
 
 
 def run(clone, *command, **environment):
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"} | environment
     return subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, cwd=clone)
 
@@ -82,14 +85,14 @@ def command(tmp_path):
 def test_the_command_runs_scripts_of_a_clone(clone, command):
     done = run(clone, command, "script.py", "fork", "spawn")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(ROOT / "cheblienet" / "__init__.py")]
+    assert done.stdout.split() == [str(PACKAGE / "__init__.py")]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.11 brought -P")
 def test_so_does_the_module_without_the_present_folder(clone):
     done = run(clone, "-P", "-m", "cheblienet.compat", "scripts/script.py")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(ROOT / "cheblienet" / "__init__.py")]
+    assert done.stdout.split() == [str(PACKAGE / "__init__.py")]
 
 
 def test_so_does_the_module_of_an_editable_installation(clone, tmp_path):
@@ -102,14 +105,16 @@ def test_so_does_the_module_of_an_editable_installation(clone, tmp_path):
             class Finder:
                 def find_spec(name, path=None, target=None):
                     if name == "cheblienet.compat":
-                        return PathFinder.find_spec(name, [{str(ROOT / "cheblienet")!r}])
+                        return PathFinder.find_spec(name, [{str(PACKAGE)!r}])
 
             sys.meta_path.insert(0, Finder)
         """)
     )
-    done = run(clone, "-m", "cheblienet.compat", "script.py", PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    done = run(
+        clone, "-m", "cheblienet.compat", "script.py", PYTHONPATH=os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [str(ROOT / "cheblienet" / "__init__.py")]
+    assert done.stdout.split() == [str(PACKAGE / "__init__.py")]
 
 
 def test_what_an_environment_runs_at_the_start_still_runs(clone, command, tmp_path):
@@ -120,11 +125,11 @@ def test_what_an_environment_runs_at_the_start_still_runs(clone, command, tmp_pa
         "import os, subprocess, sys\n"
         "subprocess.run([sys.executable, '-c', 'import os, sys; print(os.environ[\"STARTED\"], *sys.path)'], check=True)\n"
     )
-    done = run(clone, command, "script.py", PYTHONPATH=os.pathsep.join([str(ROOT), str(own)]))
+    done = run(clone, command, "script.py", PYTHONPATH=os.pathsep.join([str(PACKAGE.parent), str(own)]))
     assert done.returncode == 0, done.stderr
     started, *path = done.stdout.split()
     assert started == "xx"  # once in each of two processes
-    assert str(ROOT / "cheblienet" / "compat" / "startup") not in path
+    assert str(PACKAGE / "compat" / "startup") not in path
 
 
 def test_the_command_is_the_runner():

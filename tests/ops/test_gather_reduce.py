@@ -95,6 +95,8 @@ def test_non_contiguous_input_and_autocast():
 
 def test_says_what_is_wrong():
     pooling, x = ops.gather_index(TABLE, 7), torch.randn(2, 7, 3)
+    with pytest.raises(ValueError, match=r"num_vertices: expected an integer between 1 and 2147483647, got 2147483648"):
+        ops.gather_index(torch.zeros(2, 1, dtype=torch.int64), 2**31)
     with pytest.raises(ValueError, match=r"reduction: expected one of 'max', 'avg', 'rand', got 'sum'"):
         ops.gather_reduce(x, pooling, "sum")
     with pytest.raises(ValueError, match=r"x: expected V = 7 vertices as in the index, got \(2, 6, 3\)"):
