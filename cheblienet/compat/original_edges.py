@@ -34,7 +34,7 @@ _KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 def original_edges(asked: Parameters) -> Edges:
     """The edges of the original's graph, sorted by (source, target), on the CPU.
 
-    Memory grows as V K, time as V^2: docs/compat.md has figures. After two seconds a bar on stderr shows how far it is.
+    Memory grows as V K, time as V^2. After two seconds a bar on stderr shows how far it is.
 
     Raises ValueError for a size of which the original makes another number of vertices, and where it gives weights that are
     negative or not finite, of which it makes no Laplacian.

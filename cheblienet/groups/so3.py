@@ -39,9 +39,8 @@ class SO3Group(Group):
         check_choice(f"{self.name}: frames", frames, FRAMES)
         sphere = S2Group().uniform_sampling(num_vertices, device=device)
         zero = None
-        if (
-            frames == "icosahedral"
-        ):  # computed on the CPU, as the sphere is: trigonometry has not the same bits everywhere
+        if frames == "icosahedral":
+            # On the CPU, as the sphere is: trigonometry has not the same bits everywhere.
             zero = _tangent_angles(S2Group().uniform_sampling(num_vertices)).to(sphere.device)
         return self.with_orientations(sphere, nalpha, zero)
 

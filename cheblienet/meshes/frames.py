@@ -3,7 +3,7 @@
 The angle between a line and the coordinates' own axes cannot follow the icosahedron: it changes when the sphere turns. A
 tangent does that is chosen by nothing but the icosahedron. Let a and b be the two corners nearest to a vertex. The
 direction from a towards b, carried along the great circle from a to the vertex, is its tangent. Around a corner these
-tangents are nearly parallel, up to multiples of 36 degrees, and so they are where the nearest corner changes. With 5 or 10
+tangents are nearly parallel, up to multiples of 36 degrees, and so they are where the nearest corner changes. With 5
 orientations, then, those of neighbouring vertices nearly match: they miss each other by a third of their distance at most.
 
 Where two corners are equally near, both choices are mirror images, and a line that the mirror keeps takes their place. At
