@@ -17,7 +17,17 @@ from torch import Tensor, nn
 from cheblienet._files import replacing
 from cheblienet.data import to_graph_signal
 from cheblienet.experiments.flags import folder, integer
-from cheblienet.experiments.rotated_digits import NETWORKS, ORIENTATIONS, Run, Settings, load, train, turned
+from cheblienet.experiments.rotated_digits import (
+    NETWORKS,
+    ORIENTATIONS,
+    Run,
+    Settings,
+    load,
+    over_all_angles,
+    train,
+    turned,
+    upright,
+)
 from cheblienet.experiments.rotated_study import report
 
 SIDE, IMAGES, TESTS = 20, 1500, 300
@@ -63,16 +73,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     settings = Settings(epochs=args.epochs, side=SIDE, tests=TESTS)
-    results = []
+    outcomes = []
     for name in NETWORKS:
         print(f"{name} network")
         with TemporaryDirectory() as place:  # a demonstration begins anew, whatever a former one left
-            result, network = train(Run(name, IMAGES, args.seed), settings, Path(place))
-        print(f"trained in {result.seconds:.0f} s: upright {result.upright:.1%}, over all angles {result.turned:.1%}")
-        results.append(result)
+            outcome, network = train(Run(name, IMAGES, args.seed), settings, Path(place))
+        print(
+            f"trained in {outcome.seconds:.0f} s: "
+            f"upright {upright(outcome):.1%}, over all angles {over_all_angles(outcome):.1%}"
+        )
+        outcomes.append(outcome)
     digits = load(settings)[1]
     draw_response(network, digits.images[0] / 255, args.out / "filter_response.png")
-    print(f"\n{report(results, settings, args.out)}\nTable and pictures: {args.out}")
+    print(f"\n{report(outcomes, settings, args.out)}\nTable and pictures: {args.out}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from ..train.checkpoint import CHECKPOINT
 from ..train.optimizer import adam
 from ..train.task import PrepareBatch
 from .classification import LiftImages, image_task
+from .study import Outcome
 from .summary import exit_status
 
 ANGLES = tuple(range(0, 360, 15))
@@ -55,24 +56,14 @@ class Run:
     seed: int
 
 
-@dataclass(frozen=True)
-class Result:
-    """How a run ended: shares of the test images that are classified right, by angle in degrees counter-clockwise."""
+def upright(outcome: Outcome) -> float:
+    """The share of the upright test images that is classified right."""
+    return outcome.values["0"]
 
-    run: Run
-    parameters: int
-    seconds: float
-    epoch: int
-    accuracy: dict[int, float]
 
-    @property
-    def upright(self) -> float:
-        return self.accuracy[0]
-
-    @property
-    def turned(self) -> float:
-        """The mean over all angles."""
-        return sum(self.accuracy.values()) / len(self.accuracy)
+def over_all_angles(outcome: Outcome) -> float:
+    """The mean of that share over all angles."""
+    return sum(outcome.values[str(angle)] for angle in ANGLES) / len(ANGLES)
 
 
 class PlainNetwork(nn.Module):
@@ -161,7 +152,7 @@ def accuracy_by_angle(model: nn.Module, prepare: PrepareBatch, test: ImageSet) -
     return found
 
 
-def train(run: Run, settings: Settings, folder: Path) -> tuple[Result, nn.Module]:
+def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Module]:
     """Trains in `folder`, going on where a former call was stopped; a signal ends the program after the present step."""
     images, test = load(settings)
     torch.manual_seed(run.seed)
@@ -194,4 +185,6 @@ def train(run: Run, settings: Settings, folder: Path) -> tuple[Result, nn.Module
     if report.signal:
         sys.exit(exit_status([report]))
     seconds = time.perf_counter() - start
-    return Result(run, capacity(model), seconds, report.epoch, accuracy_by_angle(model, prepare, test)), model
+    accuracy = accuracy_by_angle(model, prepare, test)
+    values = {"epoch": report.epoch, **{str(angle): share for angle, share in accuracy.items()}}
+    return Outcome(run, capacity(model), seconds, values), model

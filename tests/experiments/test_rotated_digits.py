@@ -1,13 +1,13 @@
 """The study of turned digits, on few and small ones of scikit-learn."""
 
-import json
 import signal
 
 import pytest
 import torch
 
 from cheblienet.experiments import rotated_digits, rotated_study
-from cheblienet.experiments.rotated_digits import ANGLES, NETWORKS, Result, Run, Settings, turned
+from cheblienet.experiments.rotated_digits import ANGLES, NETWORKS, Run, Settings, over_all_angles, turned, upright
+from cheblienet.experiments.study import Outcome
 from cheblienet.nn import capacity
 from cheblienet.train import Report
 
@@ -27,10 +27,12 @@ def test_networks_are_of_one_size():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_run_tells_the_accuracy_by_angle(network, tmp_path):
-    result, model = rotated_digits.train(Run(network, 40, 0), SETTINGS, tmp_path)
-    assert result.parameters == capacity(model)
-    assert result.epoch == 1
-    assert list(result.accuracy) == list(ANGLES)
+    outcome, model = rotated_digits.train(Run(network, 40, 0), SETTINGS, tmp_path)
+    assert outcome.parameters == capacity(model)
+    assert list(outcome.values) == ["epoch", *map(str, ANGLES)]
+    assert outcome.values["epoch"] == 1
+    assert upright(outcome) == outcome.values["0"]
+    assert over_all_angles(outcome) == pytest.approx(sum(outcome.values[str(a)] for a in ANGLES) / 24)
     images, test = rotated_digits.load(SETTINGS)
     graph = NETWORKS[network](8)[1]
     lift = rotated_digits.LiftImages if graph is not None else rotated_digits.Normalise
@@ -40,9 +42,9 @@ def test_a_run_tells_the_accuracy_by_angle(network, tmp_path):
         x, labels = prepare((turned(test.images.float(), angle), test.labels), torch.device("cpu"))
         with torch.no_grad():
             share = float((model(x).argmax(1) == labels).float().mean())
-        assert result.accuracy[angle] == pytest.approx(share)
+        assert outcome.values[str(angle)] == pytest.approx(share)
     if network != "plain":  # a quarter turn is a symmetry of the sampling
-        assert all(result.accuracy[a] == result.accuracy[(a + 90) % 360] for a in ANGLES)
+        assert all(outcome.values[str(a)] == outcome.values[str((a + 90) % 360)] for a in ANGLES)
 
 
 def test_turns_are_counter_clockwise():
@@ -52,7 +54,7 @@ def test_turns_are_counter_clockwise():
     assert turned(image, 45)[0, 0, 2, 6] > 0.5
 
 
-def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
+def test_the_study_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
     flags = [
         "--side",
         "8",
@@ -66,34 +68,25 @@ def test_a_study_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
         "--networks",
         "plain",
         "isotropic",
+        "--seeds",
+        "2",
     ]
-    flags += ["--seeds", "2", "--out", str(tmp_path)]
-    trained, interrupted = [], Run("isotropic", 24, 1)
+    trained = []
 
-    def train(run, settings, folder, stop=True):
-        if stop and run == interrupted:
-            raise SystemExit(143)
+    def train(run, settings, folder):
         trained.append(run)
-        return Result(run, 7, 1.0, 1, {angle: 0.5 + 0.1 * run.seed for angle in ANGLES}), None
+        return Outcome(run, 7, 1.0, {"epoch": 1} | {str(angle): 0.5 + 0.1 * run.seed for angle in ANGLES}), None
 
     monkeypatch.setattr(rotated_study, "train", train)
-    with pytest.raises(SystemExit):
-        rotated_study.main(flags)
-    assert len(trained) == 5
-    monkeypatch.setattr(rotated_study, "train", lambda *arguments: train(*arguments, stop=False))
-    rotated_study.main(flags)
+    rotated_study.main([*flags, "--out", str(tmp_path)])
     assert len(trained) == len(set(trained)) == 8
     rows = [line for line in (tmp_path / "accuracy.md").read_text().splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 4
     assert rows[2].split("|")[1:5] == [" plain ", " 7 ", " 24 ", " 55.0 ± 5.0 "]
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
     assert "mean ± standard deviation of 2 seeds" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"results.jsonl: expected results of Settings\(epochs=2"):
-        rotated_study.main([*flags[:3], "2", *flags[4:]])
-    lines = (tmp_path / "results.jsonl").read_text().splitlines()
-    (tmp_path / "results.jsonl").write_text("\n".join([lines[0][:-20], *lines[1:]]))
-    with pytest.raises(ValueError, match=r"results.jsonl: expected a result in each line, got '\{"):
-        rotated_study.main(flags)
+    with pytest.raises(ValueError, match=r"results.jsonl: expected outcomes with .*'epochs': 2"):
+        rotated_study.main([*flags, "--epochs", "2", "--out", str(tmp_path)])
 
 
 def test_a_signal_ends_the_program(tmp_path, monkeypatch):
@@ -101,11 +94,3 @@ def test_a_signal_ends_the_program(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         rotated_digits.train(Run("plain", 40, 0), SETTINGS, tmp_path)
     assert caught.value.code == 143
-
-
-def test_results_are_read_as_they_were_written(tmp_path):
-    result = Result(Run("plain", 40, 0), 7, 1.5, 1, {angle: angle / 360 for angle in ANGLES})
-    rotated_study._write(tmp_path / "results.jsonl", SETTINGS, [result])
-    assert json.loads((tmp_path / "results.jsonl").read_text())["dataset"] == "digits"
-    assert list(rotated_study._read(tmp_path / "results.jsonl", SETTINGS)) == [result]
-    assert result.turned == pytest.approx(sum(ANGLES) / 360 / len(ANGLES))
