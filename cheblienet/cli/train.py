@@ -9,7 +9,10 @@ _PROGRAMS = {
         {name: name for name in ("mnist", "cifar10", "stl10", "artc")},
     ),
     "search": ("search for the best graphs and layers", {name: f"search_{name}" for name in ("mnist", "cifar10")}),
-    "study": ("compare networks over several runs", {"anisotropy": "anisotropy_study", "digits": "rotated_study"}),
+    "study": (
+        "compare networks over several runs",
+        {"digits": "rotated_study", "anisotropy": "anisotropy_study", "photograph": "photograph"},
+    ),
 }
 
 

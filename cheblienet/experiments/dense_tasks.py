@@ -25,6 +25,7 @@ _INK = 0.5  # what of a digit is stroke
 _TRIES = 20  # digits that are drawn until one has a pixel that the other has not
 
 Sample = tuple[np.ndarray, np.ndarray]
+SampleMaker = Callable[[np.random.Generator, int, bool], Sample]
 
 
 @functools.cache
@@ -41,27 +42,36 @@ def photographs() -> dict[str, np.ndarray]:
     return found
 
 
+def border(image: np.ndarray) -> int:
+    """The first column of a photograph's part for tests."""
+    return round(_LEFT * image.shape[1])
+
+
 def patch(rng: np.random.Generator, side: int, train: bool) -> np.ndarray:
     """A square (side, side) of some photograph, from its left part for training, otherwise from the right one."""
     image = photographs()[PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))]]
-    border = round(_LEFT * image.shape[1])
-    image = image[:, :border] if train else image[:, border:]
+    image = image[:, : border(image)] if train else image[:, border(image) :]
     row, column = (rng.integers(size - side + 1) for size in image.shape)
     return image[row : row + side, column : column + side]
 
 
-def inpainting(rng: np.random.Generator, side: int, train: bool) -> Sample:
-    """(2, side, side), the known pixels and where they are -> the patch, and the missing pixels, which count."""
-    image = patch(rng, side, train)
+def inpainting(rng: np.random.Generator, image: np.ndarray) -> Sample:
+    """(2, H, W), the known pixels and where they are -> the image, and the missing pixels, which count."""
     known = (rng.random(image.shape) >= MISSING).astype(np.float32)
     return np.stack([(image - 0.5) * known, known]), np.stack([image - 0.5, 1 - known])
 
 
-def denoising(rng: np.random.Generator, side: int, train: bool) -> Sample:
-    """(1, side, side), the patch with noise -> the patch, of which every pixel counts."""
-    image = patch(rng, side, train) - 0.5
-    noisy = image + NOISE * rng.standard_normal(image.shape, np.float32)
-    return noisy[None], np.stack([image, np.ones_like(image)])
+def denoising(rng: np.random.Generator, image: np.ndarray) -> Sample:
+    """(1, H, W), the image with noise -> the image, of which every pixel counts."""
+    noisy = image - 0.5 + NOISE * rng.standard_normal(image.shape, np.float32)
+    return noisy[None], np.stack([image - 0.5, np.ones_like(image)])
+
+
+RESTORATIONS = {"inpainting": inpainting, "denoising": denoising}
+
+
+def _on_patches(restoration: Callable[[np.random.Generator, np.ndarray], Sample]) -> SampleMaker:
+    return lambda rng, side, train: restoration(rng, patch(rng, side, train))
 
 
 @functools.cache
@@ -116,10 +126,6 @@ def _counted(output: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return (y[:, 0][counts] > 0).long(), target[:, 0][counts].long()
 
 
-def _pixels(output: tuple[Tensor, Tensor]) -> int:
-    return int(output[1][:, 1].sum())
-
-
 @dataclass(frozen=True)
 class DenseTask:
     """A task on pixels.
@@ -129,10 +135,9 @@ class DenseTask:
         channels: of the input.
         loss: of the network's output (B, 1, V) and the targets (B, 2, V).
         unit: of the score, for tables.
-        score: makes the score of the mean loss and the share of right pixels.
     """
 
-    sample: Callable[[np.random.Generator, int, bool], Sample]
+    sample: SampleMaker
     channels: int
     loss: LossFunction
     unit: str
@@ -150,8 +155,8 @@ class DenseTask:
 
 
 TASKS = {
-    "inpainting": DenseTask(inpainting, 2, weighted_square, "dB"),
-    "denoising": DenseTask(denoising, 1, weighted_square, "dB"),
+    "inpainting": DenseTask(_on_patches(inpainting), 2, weighted_square, "dB"),
+    "denoising": DenseTask(_on_patches(denoising), 1, weighted_square, "dB"),
     "strokes": DenseTask(strokes, 2, weighted_cross_entropy, "%"),
 }
 

@@ -20,7 +20,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 from tqdm import tqdm
 
 from ..data import ImageSet, load_images
-from ..graphs import R2GEGraph, SE2GEGraph
+from ..graphs import GEGraph, R2GEGraph, SE2GEGraph
 from ..nn import WideResSE2GEChebNet, capacity
 from ..train import Options, fit, schedule
 from ..train.checkpoint import CHECKPOINT
@@ -103,14 +103,17 @@ def _plain(side: int) -> tuple[nn.Module, None]:
     return PlainNetwork(10), None
 
 
-def _isotropic(side: int) -> tuple[nn.Module, R2GEGraph]:
-    graph = R2GEGraph((side, side), (1.0, 1.0, 1.0), 8)
-    return WideResSE2GEChebNet(1, 10, 4, graph, res_depth=1), graph
+def _pooled(side: int, graph: Callable[[int], GEGraph]) -> tuple[nn.Module, GEGraph]:
+    levels = [graph(side // 4), graph(side // 2), graph(side)]
+    return WideResSE2GEChebNet(1, 10, 4, *levels, res_depth=1, reduction="max"), levels[-1]
 
 
-def _anisotropic(side: int) -> tuple[nn.Module, SE2GEGraph]:
-    graph = SE2GEGraph((side, side, ORIENTATIONS), (1.0, 0.2, 2.048 / side**2), 16)
-    return WideResSE2GEChebNet(1, 10, 4, graph, res_depth=1), graph
+def _isotropic(side: int) -> tuple[nn.Module, GEGraph]:
+    return _pooled(side, lambda n: R2GEGraph((n, n), (1.0, 1.0, 1.0), 8))
+
+
+def _anisotropic(side: int) -> tuple[nn.Module, GEGraph]:
+    return _pooled(side, lambda n: SE2GEGraph((n, n, ORIENTATIONS), (1.0, 0.2, 2.048 / n**2), 16))
 
 
 NETWORKS: dict[str, Callable[[int], tuple[nn.Module, Any]]] = {

@@ -50,10 +50,15 @@ def complete(
             continue
         fields = asdict(run)
         print(f"run {number + 1} of {len(runs)}: {', '.join(f'{k} {v}' for k, v in fields.items())}", flush=True)
-        known[run] = outcome = train(run, out / "-".join(map(str, fields.values())))
+        known[run] = outcome = train(run, run_folder(out, run))
         write_rows(out / RESULTS, ({"settings": dict(settings), **asdict(known)} for known in known.values()))
         print(f"{outcome.seconds:.0f} s", flush=True)
     return [known[run] for run in runs]
+
+
+def run_folder(out: Path, run: Any) -> Path:
+    """Where a study in `out` trains a run."""
+    return out / "-".join(map(str, asdict(run).values()))
 
 
 def read(path: Path, settings: Mapping[str, Any], run: type) -> Iterator[Outcome]:

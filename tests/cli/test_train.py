@@ -12,7 +12,8 @@ from cheblienet import __main__
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {("train", name): name for name in ("mnist", "cifar10", "stl10", "artc")}
-PROGRAMS |= {("study", "digits"): "rotated_study", ("study", "anisotropy"): "anisotropy_study"}
+STUDIES = {"digits": "rotated_study", "anisotropy": "anisotropy_study", "photograph": "photograph"}
+PROGRAMS |= {("study", name): program for name, program in STUDIES.items()}
 PROGRAMS |= {("search", name): f"search_{name}" for name in ("mnist", "cifar10")}
 
 
