@@ -36,7 +36,10 @@ ORIENTATIONS = 6
 
 @dataclass(frozen=True)
 class Settings:
-    """What the runs of a study have in common: epochs, images per batch, the side of the images, steps' sizes."""
+    """What the runs of a study have in common: epochs, images per batch, the side of the images, steps' sizes.
+
+    Raises ValueError for a side that two poolings do not halve, or lead to fewer than 3 pixels.
+    """
 
     epochs: int = 20
     batch_size: int = 32
@@ -45,6 +48,10 @@ class Settings:
     weight_decay: float = 1e-2
     tests: int | None = None  # test images, all by default
     validation_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.side % 4 or self.side < 12:
+            raise ValueError(f"side: expected a multiple of 4, at least 12, got {self.side}")
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     parser.add_argument("--images", nargs="+", type=integer(20), default=[4000], help="numbers of training images")
     parser.add_argument("--seeds", type=integer(1), default=1, metavar="N", help="runs of each, with seeds 0 to N - 1")
     parser.add_argument("--epochs", type=integer(1), default=Settings.epochs)
-    parser.add_argument("--side", type=integer(8), default=Settings.side, help="of the images (%(default)s)")
+    parser.add_argument(
+        "--side", type=integer(12), default=Settings.side, help="of the images, a multiple of 4 (%(default)s)"
+    )
     parser.add_argument("--tests", type=integer(1), metavar="N", help="N test images instead of all")
     parser.add_argument("--out", type=folder, default=Path("outputs/rotated_digits"))
     args = parser.parse_args(argv)

@@ -11,7 +11,7 @@ from cheblienet.experiments.study import Outcome
 from cheblienet.nn import capacity
 from cheblienet.train import Report
 
-SETTINGS = Settings(epochs=1, batch_size=8, side=8, tests=20)
+SETTINGS = Settings(epochs=1, batch_size=8, side=12, tests=20)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def test_a_run_tells_the_accuracy_by_angle(network, tmp_path):
     assert upright(outcome) == outcome.values["0"]
     assert over_all_angles(outcome) == pytest.approx(sum(outcome.values[str(a)] for a in ANGLES) / 24)
     images, test = rotated_digits.load(SETTINGS)
-    graph = NETWORKS[network](8)[1]
+    graph = NETWORKS[network](12)[1]
     lift = rotated_digits.LiftImages if graph is not None else rotated_digits.Normalise
     prepare = lift(*([] if graph is None else [graph]), images.mean, images.std)
     model.eval()
@@ -57,7 +57,7 @@ def test_turns_are_counter_clockwise():
 def test_the_study_writes_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
     flags = [
         "--side",
-        "8",
+        "12",
         "--epochs",
         "1",
         "--tests",
@@ -94,3 +94,9 @@ def test_a_signal_ends_the_program(tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         rotated_digits.train(Run("plain", 40, 0), SETTINGS, tmp_path)
     assert caught.value.code == 143
+
+
+@pytest.mark.parametrize("side", [8, 10, 30])
+def test_sides_that_pooling_does_not_halve_are_refused(side):
+    with pytest.raises(ValueError, match=f"side: expected a multiple of 4, at least 12, got {side}"):
+        Settings(side=side)

@@ -15,7 +15,7 @@ def demo(monkeypatch):
     spec = importlib.util.spec_from_file_location("demo", ROOT / "scripts" / "demo.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name, value in (("SIDE", 8), ("IMAGES", 64), ("TESTS", 40)):
+    for name, value in (("SIDE", 12), ("IMAGES", 64), ("TESTS", 40)):
         monkeypatch.setattr(module, name, value)
     for module_of_study in (rotated_digits, rotated_study):
         monkeypatch.setattr(module_of_study, "dataset", lambda: "digits")
