@@ -23,6 +23,9 @@ __all__ = ["install", "load_original", "resolve"]
 
 _PACKAGE = __name__.partition(".")[0]
 
+# What graphs of the compatibility paths take for `original_edges` where nothing is said.
+original_edges_by_default = False
+
 
 def __getattr__(name: str) -> Any:
     """Imports what reads the original's files at its first use: a script that is run may not need graphs."""
@@ -33,9 +36,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def install() -> None:
-    """Makes the original's modules importable in this process. They come after all that exists: nothing is shadowed."""
+def install(*, original_edges: bool = False) -> None:
+    """Makes the original's modules importable in this process. They come after all that exists: nothing is shadowed.
+
+    Args:
+        original_edges: what the graph classes take for their keyword of this name where a script does not give it.
+    """
     _take_the_name()
+    importlib.import_module(__name__).original_edges_by_default = original_edges  # which may be another by now
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
 

@@ -15,12 +15,18 @@ from . import install
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cheblienet.compat", description=__doc__)
+    parser.add_argument(
+        "--original_edges",
+        action="store_true",
+        help="graphs with the edges that the original finds, which its checkpoints need; takes minutes where others take a "
+        "second, once with a path_to_graph",
+    )
     parser.add_argument("script", type=Path)
     parser.add_argument("args", nargs=argparse.REMAINDER, help="arguments of the script")
     options = parser.parse_args()
     if not options.script.is_file():
         parser.error(f"script: expected a file, got {options.script}")
-    install()
+    install(original_edges=options.original_edges)
     startup = str(Path(__file__).resolve().parent / "startup")  # for the processes that the script starts
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [startup, os.environ.get("PYTHONPATH")]))
     sys.argv = [str(options.script), *options.args]

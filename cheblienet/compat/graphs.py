@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import graphs
+from .. import compat, graphs
 from .._checks import check_flag, check_sigmas
 from ..graphs.edges import Edges
 from ..graphs.manifold import _caller
@@ -57,7 +57,7 @@ class _SampledGraph(_OriginalGraph):
     Args:
         size, sigmas, K, path_to_graph, kernel: as the original takes them.
         original_edges: whether to find the edges that the original finds, rather than those of this package. It takes
-            minutes where those take a second; `path_to_graph` keeps either.
+            minutes where those take a second; `path_to_graph` keeps either. By default, as `compat.install` was told.
 
     Attributes:
         str_repr: the text that describes the graph, in the original's words.
@@ -73,8 +73,10 @@ class _SampledGraph(_OriginalGraph):
         path_to_graph: str | os.PathLike[str] | None = None,
         kernel: str = "gaussian",
         *,
-        original_edges: bool = False,
+        original_edges: bool | None = None,
     ) -> None:
+        if original_edges is None:
+            original_edges = compat.original_edges_by_default
         check_flag(f"{type(self).__name__}: original_edges", original_edges)
         self.str_repr = described(self._group.name, size, sigmas, K, kernel)
         prefix = None

@@ -38,6 +38,24 @@ def test_command_line_says_what_is_wrong(tmp_path):
     assert f"script: expected a file, got {tmp_path / 'none.py'}" in done.stderr
 
 
+def test_scripts_get_the_originals_edges_where_asked(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from cheblienet.graphs.graphs import SE2GEGraph\n"
+        "size, sigmas = [6, 6, 4], (1.0, 0.1, 0.05)\n"
+        "for asked in ({}, {'original_edges': False}, {'original_edges': True}):\n"
+        "    print(SE2GEGraph(size, sigmas, 8, **asked).num_edges)"
+    )
+    counts = []
+    for flags in ([], ["--original_edges"]):
+        done = run("-m", "cheblienet.compat", *flags, str(script))
+        assert done.returncode == 0, done.stderr
+        counts.append(done.stdout.split())
+    (default, ours, original), asked = counts
+    assert default == ours != original
+    assert asked == [original, ours, original]
+
+
 def test_graphs_come_from_the_originals_files(tmp_path):
     kind = compat.resolve("graphs.graphs", "SE2GEGraph")
     built = kind([4, 4, 2], (1.0, 0.1, 0.5), 4, str(tmp_path))
