@@ -61,10 +61,19 @@ def _flag(action: argparse.Action, key: str, value: Any) -> list[str]:
         if not isinstance(value, bool):
             raise argparse.ArgumentTypeError(f"expected true or false, got {value!r}")
         return [f"--{key}"] if value else []
+    if action.nargs == "+":
+        if not isinstance(value, list) or not value:
+            raise argparse.ArgumentTypeError(f"expected a list of one value or more, got {value!r}")
+        return [f"--{key}", *(_word(action, part) for part in value)]
+    return [f"--{key}={_word(action, value)}"]
+
+
+def _word(action: argparse.Action, value: Any) -> str:
+    """One value of a flag as a command line has it; ArgumentTypeError as for `_flag`."""
     parsed = (action.type or str)(str(value))
     text = isinstance(parsed, str | Path)
     if isinstance(value, bool) or not isinstance(value, str if text else (type(parsed), int)):
         raise argparse.ArgumentTypeError(f"expected {'a string' if text else 'a number'}, got {value!r}")
     if action.choices is not None and parsed not in action.choices:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(map(repr, action.choices))}, got {value!r}")
-    return [f"--{key}={value}"]
+    return str(value)

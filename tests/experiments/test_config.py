@@ -137,3 +137,25 @@ def test_python_without_a_reader_of_toml_has_one_installed():
     tomllib = pytest.importorskip("tomllib", reason="tomllib is part of Python 3.11")
     project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]
     assert "tomli>=2; python_version < '3.11'" in project["optional-dependencies"]["train"]
+
+
+def test_lists_are_flags_of_several_values(write, tmp_path, monkeypatch, capsys):
+    study = load("rotated_study")
+    asked = []
+    monkeypatch.setattr(study, "complete", lambda runs, *rest: asked.append(runs) or [])
+    monkeypatch.setattr(study, "report", lambda *rest: "")
+    study.main(["--config", write('images = [100, 400]\nnetworks = ["plain"]\nseeds = 2')])
+    study.main(["--images", "100", "400", "--networks", "plain", "--seeds", "2"])
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 4
+    for content, message in (
+        ("images = 100", "images: expected a list of one value or more, got 100"),
+        ("images = []", "images: expected a list of one value or more, got []"),
+        ('images = ["100"]', "images: expected a number, got '100'"),
+        ("images = [3]", "images: expected an integer at least 20, got '3'"),
+        ('networks = ["round"]', "networks: expected one of 'plain', 'isotropic', 'anisotropic', got 'round'"),
+        ("epochs = [1]", "epochs: expected an integer at least 1, got '[1]'"),
+    ):
+        with pytest.raises(SystemExit):
+            study.main(["--config", write(content)])
+        assert f"--config {tmp_path / 'run.toml'}: {message}" in capsys.readouterr().err
