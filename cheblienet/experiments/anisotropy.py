@@ -51,13 +51,17 @@ GRID = {
 
 @dataclass(frozen=True)
 class Run:
-    """A network of `GRID` on a task: images of side x side pixels, so many passes over the samples, and a seed."""
+    """A network of `GRID` on a task: images of side x side pixels, so many passes over the samples, and a seed.
+
+    `distinct` of the samples are different ones, and the others repeat them: steps are as many for few samples.
+    """
 
     task: str
     network: str
     side: int
     epochs: int
     seed: int
+    distinct: int = 8000
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Modul
             optimizer=optimizer,
             loss=task.loss,
             prepare_batch=Lift(spec.orientations),
-            train_set=Samples(run.task, run.side, True, settings.samples, run.seed),
+            train_set=Samples(run.task, run.side, True, settings.samples, run.seed, run.distinct),
             test_sets={"test": Samples(run.task, run.side, False, settings.tests, 0)},
             metrics=task.metrics,
             scheduler=schedule("onecycle", optimizer, run.epochs * (settings.samples // settings.batch_size)),

@@ -26,24 +26,24 @@ _SE2, _PLANE = "#00798c", {"R2": "#edae49", "R2 wide": "#d1495b"}
 def score_table(outcomes: Sequence[Outcome]) -> str:
     """In Markdown: scores by task, side, passes and network, mean ± standard deviation over the seeds."""
     rows = []
-    for (task, side, epochs, network), same in grouped(outcomes, _series).items():
+    for (task, side, epochs, distinct, network), same in grouped(outcomes, _series).items():
         score = mean_and_spread([o.values["score"] for o in same], 2)
         spec, seconds = GRID[network], statistics.mean(o.seconds for o in same)
         graph = [str(spec.orientations), f"{spec.eps:g}", str(spec.K), str(spec.R), str(spec.width)]
-        size = [f"{side} x {side}", str(epochs)]
+        size = [f"{side} x {side}", f"{distinct:,}", str(epochs)]
         row = [task, network, *graph, f"{same[0].parameters:,}", *size, f"{score} {TASKS[task].unit}", str(len(same))]
         rows.append([*row, f"{seconds:.0f}"])
     header = ["task", "network", "orientations", "eps", "K", "R", "channels", "parameters"]
-    return table([*header, "pixels", "passes", "score", "seeds", "seconds"], rows)
+    return table([*header, "pixels", "samples", "passes", "score", "seeds", "seconds"], rows)
 
 
 def draw(outcomes: Sequence[Outcome], task: str, path: Path) -> None:
     """The score by eps of networks on SE(2), and those on the plane as lines; one panel for each side and length."""
     from matplotlib.figure import Figure
 
-    panels = grouped((o for o in outcomes if o.run.task == task), lambda run: (run.side, run.epochs))
+    panels = grouped((o for o in outcomes if o.run.task == task), lambda run: (run.side, run.epochs, run.distinct))
     figure = Figure(figsize=(1.2 + 4.6 * len(panels), 4.2), layout="constrained")
-    for axis, ((side, epochs), inside) in zip(
+    for axis, ((side, epochs, distinct), inside) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], sorted(panels.items()), strict=True
     ):
         networks = grouped(inside, lambda run: run.network)
@@ -61,7 +61,7 @@ def draw(outcomes: Sequence[Outcome], task: str, path: Path) -> None:
             axis.axhspan(mean - spread, mean + spread, color=_PLANE[name], alpha=0.2, linewidth=0)
         axis.set(xscale="log", xlabel="eps (1: isotropic in the plane)", ylabel=f"score ({TASKS[task].unit})")
         axis.invert_xaxis()
-        axis.set_title(f"{task}, {side} x {side} pixels, {epochs} passes")
+        axis.set_title(f"{task}, {side} x {side} pixels, {distinct:,} samples, {epochs} passes")
         axis.grid(alpha=0.3)
         axis.legend(fontsize="small")
     with replacing(path) as file:
@@ -83,8 +83,8 @@ def report(outcomes: Sequence[Outcome], settings: Settings, out: Path) -> str:
     return text
 
 
-def _series(run: Run) -> tuple[str, int, int, str]:
-    return run.task, run.side, run.epochs, run.network
+def _series(run: Run) -> tuple[str, int, int, int, str]:
+    return run.task, run.side, run.epochs, run.distinct, run.network
 
 
 def _statistics(outcomes: Sequence[Outcome]) -> tuple[float, float]:
@@ -100,11 +100,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     parser.add_argument("--seeds", type=integer(1), default=1, metavar="N", help="runs of each, with seeds 0 to N - 1")
     parser.add_argument("--epochs", nargs="+", type=integer(1), default=[3], help="passes over the samples")
     parser.add_argument("--side", nargs="+", type=integer(20), default=[24], help="of the images")
-    parser.add_argument("--samples", type=integer(16), default=Settings.samples, help="for training (%(default)s)")
+    parser.add_argument("--samples", type=integer(16), default=Settings.samples, help="of a pass (%(default)s)")
+    parser.add_argument(
+        "--distinct", nargs="+", type=integer(1), default=[Run.distinct], help="how many of them are different"
+    )
     parser.add_argument("--out", type=folder, default=Path("outputs/anisotropy"))
     args = parser.parse_args(argv)
     settings = Settings(samples=args.samples)
-    order = product(range(args.seeds), args.tasks, args.side, args.epochs, args.networks)
-    runs = [Run(task, network, side, epochs, seed) for seed, task, side, epochs, network in order]
+    order = product(range(args.seeds), args.tasks, args.side, args.epochs, args.distinct, args.networks)
+    runs = [Run(task, network, side, epochs, seed, distinct) for seed, task, side, epochs, distinct, network in order]
     outcomes = complete(runs, asdict(settings), args.out, lambda run, folder: train(run, settings, folder)[0])
     print(f"\n{report(outcomes, settings, args.out)}\nTable and pictures: {args.out}")

@@ -170,15 +170,17 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
         train: whether from the part for training.
         size: how many.
         seed: of all of them.
+        distinct: how many different ones, or None for all; beyond them they are repeated.
     """
 
-    def __init__(self, task: str, side: int, train: bool, size: int, seed: int) -> None:
+    def __init__(self, task: str, side: int, train: bool, size: int, seed: int, distinct: int | None = None) -> None:
         self.make, self.side, self.train, self.size, self.seed = TASKS[task].sample, side, train, size, seed
+        self.distinct = size if distinct is None else distinct
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng((self.seed, int(self.train), index))
+        rng = np.random.default_rng((self.seed, int(self.train), index % self.distinct))
         x, y = self.make(rng, self.side, self.train)
         return torch.from_numpy(x), torch.from_numpy(y)

@@ -77,7 +77,22 @@ def test_table_and_pictures(tmp_path, monkeypatch, capsys):
     assert "mean ± standard deviation of 2 seeds" in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")][2:]
     assert len(rows) == 2 * 2 * 4
-    assert rows[0] == ["denoising", "R2", "1", "1", "8", "4", "12", "7", "24 x 24", "1", "21.50 ± 0.50 dB", "2", "1"]
+    assert rows[0] == [
+        "denoising",
+        "R2",
+        "1",
+        "1",
+        "8",
+        "4",
+        "12",
+        "7",
+        "24 x 24",
+        "8,000",
+        "1",
+        "21.50 ± 0.50 dB",
+        "2",
+        "1",
+    ]
     assert ["strokes", "SE(2) eps 0.1"] in [row[:2] for row in rows]
     assert {path.name for path in tmp_path.iterdir()} == {"scores.md", "results.jsonl", "denoising.png", "strokes.png"}
     assert (tmp_path / "strokes.png").stat().st_size > 10_000

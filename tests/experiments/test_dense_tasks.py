@@ -26,6 +26,13 @@ def test_samples_are_the_same_at_every_pass(name):
         assert not torch.equal(x, other[0])
 
 
+def test_few_samples_are_repeated():
+    few, many = Samples("denoising", SIDE, True, 10, 0, distinct=4), Samples("denoising", SIDE, True, 10, 0)
+    assert len(few) == 10
+    assert all(torch.equal(few[k][0], many[k % 4][0]) for k in range(10))
+    assert not torch.equal(many[5][0], many[1][0])
+
+
 def test_photographs_are_split_by_their_sides(monkeypatch):
     ramp = np.linspace(0, 1, 100, dtype=np.float32)[None].repeat(50, 0)
     monkeypatch.setattr(dense_tasks, "photographs", lambda: dict.fromkeys(dense_tasks.PHOTOGRAPHS, ramp))
