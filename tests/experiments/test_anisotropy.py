@@ -96,6 +96,10 @@ def test_table_and_pictures(tmp_path, monkeypatch, capsys):
     assert ["strokes", "SE(2) eps 0.1"] in [row[:2] for row in rows]
     assert {path.name for path in tmp_path.iterdir()} == {"scores.md", "results.jsonl", "denoising.png", "strokes.png"}
     assert (tmp_path / "strokes.png").stat().st_size > 10_000
+    # A later command adds to the table.
+    anisotropy_study.main(["--tasks", "denoising", "--networks", "R2", "--distinct", "50", "--out", str(tmp_path)])
+    added = [line for line in (tmp_path / "scores.md").read_text().splitlines() if line not in text.splitlines()]
+    assert [line.split("|")[10].strip() for line in added] == ["50"]
     with pytest.raises(SystemExit):
         anisotropy_study.main(["--networks", "SE(2) eps 2"])
     assert "invalid choice: 'SE(2) eps 2'" in capsys.readouterr().err
