@@ -100,7 +100,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs the program."""
     parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--networks", nargs="+", choices=GRID, default=list(GRID))
+    parser.add_argument(
+        "--networks", nargs="+", choices=GRID, default=list(GRID), metavar="NAME", help=f"of: {'; '.join(GRID)}"
+    )
     parser.add_argument("--seeds", type=integer(1), default=1, metavar="N", help="runs of each, with seeds 0 to N - 1")
     parser.add_argument("--epochs", nargs="+", type=integer(1), default=[3], help="passes over the samples")
     parser.add_argument("--side", nargs="+", type=integer(20), default=[24], help="of the images")

@@ -80,7 +80,9 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs the program."""
     parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=RESTORATIONS, default="inpainting")
-    parser.add_argument("--networks", nargs="+", choices=GRID, default=list(_NETWORKS))
+    parser.add_argument(
+        "--networks", nargs="+", choices=GRID, default=list(_NETWORKS), metavar="NAME", help=f"of: {'; '.join(GRID)}"
+    )
     parser.add_argument("--photograph", choices=PHOTOGRAPHS, default="camera")
     parser.add_argument("--epochs", type=integer(1), default=_EPOCHS, help="that the networks were trained for")
     parser.add_argument("--seed", type=integer(0), default=0)
