@@ -11,7 +11,12 @@ _PROGRAMS = {
     "search": ("search for the best graphs and layers", {name: f"search_{name}" for name in ("mnist", "cifar10")}),
     "study": (
         "compare networks over several runs",
-        {"digits": "rotated_study", "anisotropy": "anisotropy_study", "photograph": "photograph"},
+        {
+            "digits": "rotated_study",
+            "sphere": "sphere_study",
+            "anisotropy": "anisotropy_study",
+            "photograph": "photograph",
+        },
     ),
 }
 

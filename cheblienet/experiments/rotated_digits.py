@@ -8,21 +8,21 @@ of scikit-learn.
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 from torchvision.transforms.functional import InterpolationMode, rotate
 from tqdm import tqdm
 
 from ..data import ImageSet, load_images
 from ..graphs import GEGraph, R2GEGraph, SE2GEGraph
 from ..nn import WideResSE2GEChebNet, capacity
-from ..train import Options, fit, schedule
+from ..train import Options, Report, fit, schedule
 from ..train.checkpoint import CHECKPOINT
 from ..train.optimizer import adam
 from ..train.task import PrepareBatch
@@ -162,23 +162,31 @@ def accuracy_by_angle(model: nn.Module, prepare: PrepareBatch, test: ImageSet) -
     return found
 
 
-def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Module]:
-    """Trains in `folder`, going on where a former call was stopped; a signal ends the program after the present step."""
-    images, test = load(settings)
-    torch.manual_seed(run.seed)
-    model, graph = NETWORKS[run.network](settings.side)
-    prepare = Normalise(images.mean, images.std) if graph is None else LiftImages(graph, images.mean, images.std)
-    training, validation = images.subset(run.images, run.seed).hold_out(settings.validation_share, run.seed)
-    batch = min(settings.batch_size, len(training.images))
+def fit_run(
+    run: Run,
+    settings: Settings,
+    folder: Path,
+    model: nn.Module,
+    prepare: PrepareBatch,
+    training: Dataset,
+    validation: Dataset,
+    tests: Mapping[str, Dataset],
+) -> tuple[Report, float]:
+    """Trains in `folder`, going on where a former call was stopped, and tests; a signal ends the program after the present
+    step.
+
+    Returns the report, and the seconds that this call took.
+    """
+    batch = min(settings.batch_size, len(training))
     optimizer = adam(model.parameters(), settings.lr, settings.weight_decay)
     task = image_task(
         model,
         prepare,
-        TensorDataset(training.images, training.labels),
-        {"test": TensorDataset(test.images, test.labels)},
-        validation_set=TensorDataset(validation.images, validation.labels),
+        training,
+        tests,
+        validation_set=validation,
         optimizer=optimizer,
-        scheduler=schedule("onecycle", optimizer, settings.epochs * (len(training.images) // batch)),
+        scheduler=schedule("onecycle", optimizer, settings.epochs * (len(training) // batch)),
     )
     options = Options(
         out=folder,
@@ -194,7 +202,18 @@ def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Modul
     report = fit(task, options)
     if report.signal:
         sys.exit(exit_status([report]))
-    seconds = time.perf_counter() - start
+    return report, time.perf_counter() - start
+
+
+def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Module]:
+    """Trains in `folder` and tests at every angle; see `fit_run`."""
+    images, test = load(settings)
+    torch.manual_seed(run.seed)
+    model, graph = NETWORKS[run.network](settings.side)
+    prepare = Normalise(images.mean, images.std) if graph is None else LiftImages(graph, images.mean, images.std)
+    parts = (*images.subset(run.images, run.seed).hold_out(settings.validation_share, run.seed), test)
+    training, validation, tests = (TensorDataset(part.images, part.labels) for part in parts)
+    report, seconds = fit_run(run, settings, folder, model, prepare, training, validation, {"test": tests})
     accuracy = accuracy_by_angle(model, prepare, test)
     values = {"epoch": report.epoch, **{str(angle): share for angle, share in accuracy.items()}}
     return Outcome(run, capacity(model), seconds, values), model

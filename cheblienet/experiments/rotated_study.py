@@ -19,8 +19,8 @@ from .parser import Parser
 from .rotated_digits import ANGLES, NETWORKS, Run, Settings, dataset, over_all_angles, train, upright
 from .study import Outcome, complete, grouped, mean_and_spread, seeds, table, write_text
 
-_COLORS = {"plain": "#8d6a9f", "isotropic": "#edae49", "anisotropic": "#00798c"}
-_DIGITS = {"mnist-5000": "digits of MNIST", "digits": "handwritten digits of scikit-learn"}
+COLORS = {"plain": "#8d6a9f", "isotropic": "#edae49", "anisotropic": "#00798c"}
+DIGITS = {"mnist-5000": "digits of MNIST", "digits": "handwritten digits of scikit-learn"}
 
 
 def accuracy_table(outcomes: Sequence[Outcome]) -> str:
@@ -64,8 +64,8 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         means = [100 * statistics.mean(o.values[str(a % 360)] for o in same) for a in angles]
         spread = [100 * statistics.pstdev(o.values[str(a % 360)] for o in same) for a in angles]
         low, high = ([m + sign * s for m, s in zip(means, spread, strict=True)] for sign in (-1, 1))
-        axes[0].plot(angles, means, marker="o", markersize=4, label=network, color=_COLORS[network])
-        axes[0].fill_between(angles, low, high, alpha=0.15, color=_COLORS[network], linewidth=0)
+        axes[0].plot(angles, means, marker="o", markersize=4, label=network, color=COLORS[network])
+        axes[0].fill_between(angles, low, high, alpha=0.15, color=COLORS[network], linewidth=0)
     axes[0].set(xlabel="rotation of the test digits (degrees)", ylabel="accuracy (%)", ylim=(0, 102))
     axes[0].set(xticks=range(0, 361, 45), title=f"Trained on {sizes[-1]:,} upright digits")
     if len(sizes) > 1:
@@ -77,7 +77,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
                     there,
                     [statistics.mean(values) for values in line],
                     [statistics.pstdev(values) for values in line],
-                    linestyle=style, marker="o", markersize=4, capsize=2, color=_COLORS[network],
+                    linestyle=style, marker="o", markersize=4, capsize=2, color=COLORS[network],
                 )  # fmt: skip
         axes[1].set(xscale="log", xlabel="upright training digits", ylabel="accuracy (%)", ylim=(0, 102))
         axes[1].set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
@@ -93,7 +93,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
 def report(outcomes: Sequence[Outcome], settings: Settings, out: Path) -> str:
     """Writes OUT/accuracy.md and, if matplotlib is there, OUT/accuracy.png; returns the text."""
     title = (
-        f"Accuracy in percent on {settings.tests or 'all'} test images of the {_DIGITS[dataset()]}, after training on "
+        f"Accuracy in percent on {settings.tests or 'all'} test images of the {DIGITS[dataset()]}, after training on "
         f"upright ones for {settings.epochs} epochs{seeds(outcomes)}. A tenth of the training images chose the epoch."
     )
     text = f"{title}\n\n{accuracy_table(outcomes)}\n"
