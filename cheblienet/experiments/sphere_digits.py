@@ -68,7 +68,9 @@ class SphereNetwork(nn.Module):
         channels: on the coarsest graph; each finer one has half as many.
     """
 
-    def __init__(self, classes: int, graphs: Sequence[S2GEGraph] | Sequence[SO3GEGraph], channels: int = CHANNELS) -> None:
+    def __init__(
+        self, classes: int, graphs: Sequence[S2GEGraph] | Sequence[SO3GEGraph], channels: int = CHANNELS
+    ) -> None:
         super().__init__()
         cin = channels // 2 ** (len(graphs) - 1)
         stages: list[nn.Module] = [ChebConv(1, cin, ORDERS, graphs[0])]

