@@ -172,10 +172,9 @@ def fit_run(
     validation: Dataset,
     tests: Mapping[str, Dataset],
 ) -> tuple[Report, float]:
-    """Trains in `folder`, going on where a former call was stopped, and tests; a signal ends the program after the present
-    step.
+    """Trains in `folder`, going on where a former call was stopped, and tests: the report, and the seconds of this call.
 
-    Returns the report, and the seconds that this call took.
+    A signal ends the program after the present step.
     """
     batch = min(settings.batch_size, len(training))
     optimizer = adam(model.parameters(), settings.lr, settings.weight_decay)

@@ -20,7 +20,7 @@ class Outcome:
     Attributes:
         run: what was run: a frozen dataclass of strings and numbers.
         parameters: of the network.
-        seconds: of training.
+        seconds: of training, since it was last resumed.
         values: what was measured, by name.
     """
 
