@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +43,7 @@ class Settings:
     epochs: int = 20
     batch_size: int = 32
     side: int = 28
+    orders: int = 4  # R, of the convolutions on graphs
     lr: float = 1e-2
     weight_decay: float = 1e-2
     tests: int | None = None  # test images, all by default
@@ -106,24 +106,24 @@ class Normalise:
         return (images / 255 - self.mean.to(device)) / self.std.to(device), labels
 
 
-def _plain(side: int) -> tuple[nn.Module, None]:
+def _plain(settings: Settings) -> tuple[nn.Module, None]:
     return PlainNetwork(10), None
 
 
-def _pooled(side: int, graph: Callable[[int], GEGraph]) -> tuple[nn.Module, GEGraph]:
-    levels = [graph(side // 4), graph(side // 2), graph(side)]
-    return WideResSE2GEChebNet(1, 10, 4, *levels, res_depth=1, reduction="max"), levels[-1]
+def _pooled(settings: Settings, graph: Callable[[int], GEGraph]) -> tuple[nn.Module, GEGraph]:
+    levels = [graph(settings.side // 4), graph(settings.side // 2), graph(settings.side)]
+    return WideResSE2GEChebNet(1, 10, settings.orders, *levels, res_depth=1, reduction="avg"), levels[-1]
 
 
-def _isotropic(side: int) -> tuple[nn.Module, GEGraph]:
-    return _pooled(side, lambda n: R2GEGraph((n, n), (1.0, 1.0, 1.0), 8))
+def _isotropic(settings: Settings) -> tuple[nn.Module, GEGraph]:
+    return _pooled(settings, lambda n: R2GEGraph((n, n), (1.0, 1.0, 1.0), 8))
 
 
-def _anisotropic(side: int) -> tuple[nn.Module, GEGraph]:
-    return _pooled(side, lambda n: SE2GEGraph((n, n, ORIENTATIONS), (1.0, 0.2, 2.048 / n**2), 16))
+def _anisotropic(settings: Settings) -> tuple[nn.Module, GEGraph]:
+    return _pooled(settings, lambda n: SE2GEGraph((n, n, ORIENTATIONS), (1.0, 0.2, 2.048 / n**2), 16))
 
 
-NETWORKS: dict[str, Callable[[int], tuple[nn.Module, Any]]] = {
+NETWORKS: dict[str, Callable[[Settings], tuple[nn.Module, GEGraph | None]]] = {
     "plain": _plain,
     "isotropic": _isotropic,
     "anisotropic": _anisotropic,
@@ -208,7 +208,7 @@ def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Modul
     """Trains in `folder` and tests at every angle; see `fit_run`."""
     images, test = load(settings)
     torch.manual_seed(run.seed)
-    model, graph = NETWORKS[run.network](settings.side)
+    model, graph = NETWORKS[run.network](settings)
     prepare = Normalise(images.mean, images.std) if graph is None else LiftImages(graph, images.mean, images.std)
     parts = (*images.subset(run.images, run.seed).hold_out(settings.validation_share, run.seed), test)
     training, validation, tests = (TensorDataset(part.images, part.labels) for part in parts)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .._files import replacing
 from ..train.pictures import can_draw
-from .flags import folder, integer
+from .flags import folder, integer, positive
 from .parser import Parser
 from .rotated_digits import ANGLES, NETWORKS, Run, Settings, dataset, over_all_angles, train, upright
 from .study import Outcome, complete, grouped, mean_and_spread, seeds, table, write_text
@@ -117,10 +117,14 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     parser.add_argument(
         "--side", type=integer(12), default=Settings.side, help="of the images, a multiple of 4 (%(default)s)"
     )
+    parser.add_argument(
+        "--orders", type=integer(1), default=Settings.orders, help="of the convolutions on graphs (%(default)s)"
+    )
+    parser.add_argument("--lr", type=positive, default=Settings.lr, help="largest learning rate (%(default)s)")
     parser.add_argument("--tests", type=integer(1), metavar="N", help="N test images instead of all")
     parser.add_argument("--out", type=folder, default=Path("outputs/rotated_digits"))
     args = parser.parse_args(argv)
-    settings = Settings(epochs=args.epochs, side=args.side, tests=args.tests)
+    settings = Settings(epochs=args.epochs, side=args.side, orders=args.orders, lr=args.lr, tests=args.tests)
     runs = [Run(*run) for run in product(args.networks, args.images, range(args.seeds))]
     common = {**asdict(settings), "dataset": dataset()}
     outcomes = complete(runs, common, args.out, lambda run, folder: train(run, settings, folder)[0])

@@ -34,7 +34,6 @@ from .study import Outcome
 TRAININGS = ("unrotated", "rotated")
 TESTS = ("unrotated", "icosahedral", "rotated")
 ORIENTATIONS = 5
-ORDERS = 4
 CHANNELS = 64  # on the coarsest level, the icosphere of level 1; half as many on each finer one
 LEVELS = (2, 5)  # of the icosphere, the least and the largest
 
@@ -64,21 +63,22 @@ class SphereNetwork(nn.Module):
 
     Args:
         classes: their number.
+        orders: R, of every convolution.
         graphs: the finest first, on S2, or on SO(3) with icosahedral frames; each the former one's sphere pooled once.
         channels: on the coarsest graph; each finer one has half as many.
     """
 
     def __init__(
-        self, classes: int, graphs: Sequence[S2GEGraph] | Sequence[SO3GEGraph], channels: int = CHANNELS
+        self, classes: int, orders: int, graphs: Sequence[S2GEGraph] | Sequence[SO3GEGraph], channels: int = CHANNELS
     ) -> None:
         super().__init__()
         cin = channels // 2 ** (len(graphs) - 1)
-        stages: list[nn.Module] = [ChebConv(1, cin, ORDERS, graphs[0])]
+        stages: list[nn.Module] = [ChebConv(1, cin, orders, graphs[0])]
         for k, graph in enumerate(graphs):
             if k:
                 stages.append(SO3SpatialPool(2, graphs[k - 1].size, "max"))
             cout = channels // 2 ** (len(graphs) - 1 - k)
-            stages.append(ResidualBlock(cin, cout, ChebConv, ORDERS, graph=graph))
+            stages.append(ResidualBlock(cin, cout, ChebConv, orders, graph=graph))
             cin = cout
         self.stages, self.pool, self.fc = nn.Sequential(*stages), GlobalPool("max"), nn.Linear(channels, classes)
 
@@ -87,22 +87,22 @@ class SphereNetwork(nn.Module):
         return torch.log_softmax(self.fc(self.pool(self.stages(x))), 1)
 
 
-def _plain(level: int) -> tuple[nn.Module, None]:
-    rows = panorama_rows(level)
+def _plain(settings: Settings) -> tuple[nn.Module, None]:
+    rows = panorama_rows(settings.level)
     return nn.Sequential(nn.Unflatten(2, (rows, 2 * rows)), PlainNetwork(10, width=20)), None
 
 
-def _isotropic(level: int) -> tuple[nn.Module, S2GEGraph]:
-    graphs = [S2GEGraph((n,), (1.0, 1.0, 1.0), 8) for n in _sizes(level)]
-    return SphereNetwork(10, graphs), graphs[0]
+def _isotropic(settings: Settings) -> tuple[nn.Module, S2GEGraph]:
+    graphs = [S2GEGraph((n,), (1.0, 1.0, 1.0), 8) for n in _sizes(settings.level)]
+    return SphereNetwork(10, settings.orders, graphs), graphs[0]
 
 
-def _anisotropic(level: int) -> tuple[nn.Module, SO3GEGraph]:
-    graphs = [SO3GEGraph((n, ORIENTATIONS), (1.0, 0.1, 10 / n), 16) for n in _sizes(level)]
-    return SphereNetwork(10, graphs), graphs[0]
+def _anisotropic(settings: Settings) -> tuple[nn.Module, SO3GEGraph]:
+    graphs = [SO3GEGraph((n, ORIENTATIONS), (1.0, 0.1, 10 / n), 16) for n in _sizes(settings.level)]
+    return SphereNetwork(10, settings.orders, graphs), graphs[0]
 
 
-NETWORKS: dict[str, Callable[[int], tuple[nn.Module, GEGraph | None]]] = {
+NETWORKS: dict[str, Callable[[Settings], tuple[nn.Module, GEGraph | None]]] = {
     "plain": _plain,
     "isotropic": _isotropic,
     "anisotropic": _anisotropic,
@@ -171,7 +171,7 @@ def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Modul
     """Trains in `folder`, and tests on the unrotated, the icosahedrally and the randomly rotated digits; see `fit_run`."""
     images, test = load(settings)
     torch.manual_seed(run.seed)
-    model, graph = NETWORKS[run.network](settings.level)
+    model, graph = NETWORKS[run.network](settings)
     points = icosphere(settings.level)[0] if graph is not None else panorama(panorama_rows(settings.level))
     images = images.subset(run.images, run.seed)
     turns = rotations(len(images.images), run.seed) if run.training == "rotated" else None

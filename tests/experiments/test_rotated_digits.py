@@ -21,7 +21,7 @@ def bundled(monkeypatch):
 
 
 def test_networks_are_of_one_size():
-    parameters = [capacity(make(28)[0]) for make in NETWORKS.values()]
+    parameters = [capacity(make(Settings())[0]) for make in NETWORKS.values()]
     assert max(parameters) < 1.25 * min(parameters)
 
 
@@ -34,7 +34,7 @@ def test_a_run_tells_the_accuracy_by_angle(network, tmp_path):
     assert upright(outcome) == outcome.values["0"]
     assert over_all_angles(outcome) == pytest.approx(sum(outcome.values[str(a)] for a in ANGLES) / 24)
     images, test = rotated_digits.load(SETTINGS)
-    graph = NETWORKS[network](12)[1]
+    graph = NETWORKS[network](SETTINGS)[1]
     lift = rotated_digits.LiftImages if graph is not None else rotated_digits.Normalise
     prepare = lift(*([] if graph is None else [graph]), images.mean, images.std)
     model.eval()

@@ -136,14 +136,14 @@ def test_a_panorama_has_about_as_many_pixels_as_the_sphere():
 
 @pytest.mark.parametrize("level", range(LEVELS[0], LEVELS[1] + 1))
 def test_networks_are_of_one_size(level):
-    parameters = [capacity(make(level)[0]) for make in NETWORKS.values()]
+    parameters = [capacity(make(Settings(level=level))[0]) for make in NETWORKS.values()]
     assert max(parameters) < 1.05 * min(parameters)
 
 
 @pytest.mark.parametrize("network", ["isotropic", "anisotropic"])
 def test_scores_do_not_change_under_the_symmetries_of_the_icosphere(network):
     torch.manual_seed(0)
-    model, graph = NETWORKS[network](2)
+    model, graph = NETWORKS[network](Settings(level=2))
     assert len(symmetries(graph)) == 120
     assert_equivariant(model.eval(), graph, torch.randn(2, 1, graph.num_vertices))
 
@@ -154,7 +154,7 @@ def test_a_run_tells_the_accuracy_of_each_test(network, tmp_path):
     assert outcome.parameters == capacity(model)
     assert list(outcome.values) == ["epoch", *TESTS]
     test = rotated_digits.load(SETTINGS)[1]
-    graph = NETWORKS[network](2)[1]
+    graph = NETWORKS[network](Settings(level=2))[1]
     points = panorama(panorama_rows(2)) if graph is None else icosphere(2)[0]
     images = rotated_digits.load(SETTINGS)[0].subset(40, 0).images
     seen = on_sphere(images, points, rotations(40, 0))
