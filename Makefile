@@ -9,10 +9,23 @@ PYTHON310 ?= python3.10
 PYTHON313 ?= python3.13
 WHEELS := build/wheels
 
-.PHONY: demo test fuzz kill sanitize bench wheels gpu lint format clean
+.PHONY: demo study test fuzz kill sanitize bench wheels gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
+
+# Every run behind docs/digits.md, docs/sphere_digits.md and docs/anisotropy.md; takes hours, goes on where it was stopped.
+STUDY = $(BIN)/cheblienet study
+study: $(VENV)/.built
+	$(STUDY) digits --images 100 400 1000 4000 --seeds 3
+	$(STUDY) digits --networks isotropic --orders 6 --lr 3e-2 --out outputs/rotated_digits_orders6
+	$(STUDY) sphere --level 3
+	$(STUDY) anisotropy --seeds 3
+	$(STUDY) anisotropy --seeds 3 --distinct 100 --tasks inpainting denoising --networks $(COMPARED)
+	$(STUDY) anisotropy --seeds 1 --epochs 12 --networks $(COMPARED)
+	$(STUDY) anisotropy --seeds 1 --side 48 --networks $(COMPARED)
+	$(STUDY) photograph
+COMPARED = "R2" "R2 wide" "SE(2) eps 1" "SE(2) eps 0.1"
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest
