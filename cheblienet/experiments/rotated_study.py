@@ -125,7 +125,8 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     parser.add_argument("--out", type=folder, default=Path("outputs/rotated_digits"))
     args = parser.parse_args(argv)
     settings = Settings(epochs=args.epochs, side=args.side, orders=args.orders, lr=args.lr, tests=args.tests)
-    runs = [Run(*run) for run in product(args.networks, args.images, range(args.seeds))]
+    order = product(range(args.seeds), args.images, args.networks)
+    runs = [Run(network, images, seed) for seed, images, network in order]
     common = {**asdict(settings), "dataset": dataset()}
     outcomes = complete(runs, common, args.out, lambda run, folder: train(run, settings, folder)[0])
     print(f"\n{report(outcomes, settings, args.out)}\nTable and picture: {args.out}")
