@@ -11,6 +11,7 @@ from torch import nn
 
 from cheblienet.train import engine
 
+
 @effect("--config")
 def _(program):
     (program.folder / "run.toml").write_text("lr = 0.25\n")

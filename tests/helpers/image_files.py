@@ -4,13 +4,43 @@ torchvision compares the checksums of what it reads, so it is told those of thes
 """
 
 import hashlib
+import io
 import pickle
+import struct
+import types
 from pathlib import Path
 
 import numpy as np
 
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 STL10_NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
+
+
+class _Python2(pickle._Pickler):
+    """Pickles as Python 2 and its numpy did, in which the files were written: bytes are its strings."""
+
+    dispatch = dict(pickle._Pickler.dispatch)
+
+    def save_bytes(self, content: bytes) -> None:
+        self.write(b"T" + struct.pack("<i", len(content)) + content)
+        self.memoize(content)
+
+    dispatch[bytes] = save_bytes
+
+    def save_global(self, found, name=None):
+        if getattr(found, "__module__", None) == "numpy._core.multiarray":
+            self.write(b"cnumpy.core.multiarray\n" + found.__name__.encode() + b"\n")
+            self.memoize(found)
+        else:
+            super().save_global(found, name)
+
+    dispatch[types.BuiltinFunctionType] = dispatch[types.FunctionType] = save_global
+
+
+def _pickled(content: dict) -> bytes:
+    file = io.BytesIO()
+    _Python2(file, protocol=2).dump(content)
+    return file.getvalue()
 
 
 def write_cifar10(folder: Path, train: np.ndarray, train_labels: list[int], test: np.ndarray, test_labels: list[int]):
@@ -28,10 +58,10 @@ def write_cifar10(folder: Path, train: np.ndarray, train_labels: list[int], test
             b"data": images.transpose(0, 3, 1, 2).reshape(len(images), 3072).copy(),
             b"filenames": [f"synthetic_{k:06}.png".encode() for k in range(len(images))],
         }
-        (base / name).write_bytes(pickle.dumps(content, protocol=2))
+        (base / name).write_bytes(_pickled(content))
     names = [name.encode() for name in CIFAR10_NAMES]
     meta = {b"num_cases_per_batch": len(test), b"label_names": names, b"num_vis": 3072}
-    (base / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    (base / "batches.meta").write_bytes(_pickled(meta))
     return base
 
 
