@@ -1,4 +1,4 @@
-"""Files in the formats of CIFAR10 and STL10, as torchvision reads them, and the programs on them. The images are synthetic."""
+"""Synthetic images in the file formats of CIFAR10 and STL10: how they are read, and the programs on them."""
 
 import importlib
 from unittest import mock

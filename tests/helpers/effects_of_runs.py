@@ -179,7 +179,6 @@ def _(program):
 def _(program):
     first = program("--out", "same", train=True)
     with pytest.raises(FileExistsError, match="same"):
-        program("--out", "same", "--max_epochs", 2)
         program("--out", "same", train=True)
     if program.search:
         assert len(program("--out", "same", "--resume", "--num_experiments", 3)) == 2

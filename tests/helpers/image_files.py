@@ -7,7 +7,6 @@ import hashlib
 import io
 import pickle
 import struct
-import types
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +18,13 @@ STL10_NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey
 class _Python2(pickle._Pickler):
     """Pickles as Python 2 and its numpy did, in which the files were written: bytes are its strings."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
-
-    def save_bytes(self, content: bytes) -> None:
-        self.write(b"T" + struct.pack("<i", len(content)) + content)
-        self.memoize(content)
-
-    dispatch[bytes] = save_bytes
-
-    def save_global(self, found, name=None):
-        if getattr(found, "__module__", None) == "numpy._core.multiarray":
-            self.write(b"cnumpy.core.multiarray\n" + found.__name__.encode() + b"\n")
-            self.memoize(found)
+    def save(self, found, *args, **kwargs):
+        if isinstance(found, bytes):
+            self.write(b"T" + struct.pack("<i", len(found)) + found)
+        elif found is np.empty(0).__reduce__()[0]:
+            self.write(b"cnumpy.core.multiarray\n_reconstruct\n")
         else:
-            super().save_global(found, name)
-
-    dispatch[types.BuiltinFunctionType] = dispatch[types.FunctionType] = save_global
+            super().save(found, *args, **kwargs)
 
 
 def _pickled(content: dict) -> bytes:
