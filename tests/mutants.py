@@ -4,7 +4,7 @@
 
 cosmic-ray finds what can be changed: a number, a comparison, an operator, a condition, a decorator, an exception. A fixed
 seed draws from that. Each mutant runs against the tests of its module, `TESTS`, which stop at the first failure. It is made
-in a copy of the project in build/mutants, never in this folder. One process imports the packages and forks each run, which then
+in a copy of the project in build/mutants, never in this folder. One process imports packages and forks each run, which then
 imports this one. What was run is kept: the same command goes on where it was stopped, and --again runs survivors anew, after
 the tests were mended. docs/mutants.md gets the list; reasons that stand there for survivors stay.
 """
