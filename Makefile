@@ -27,8 +27,8 @@ kill: $(VENV)/.built
 
 # 165 small changes of the package, each of which some test is to fail on; takes some hours, goes on where it was stopped.
 mutants: $(VENV)/.built
-	$(BIN)/python -m pip install --quiet "cosmic-ray>=8.4"
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python -m pip install --quiet -e ".[mutants]" --no-build-isolation
+	$(BIN)/python tests/mutants
 
 # The CPU kernels under ThreadSanitizer and under AddressSanitizer with UndefinedBehaviorSanitizer, without the framework;
 # then the tests of operators and layers with a module that the latter two watch, in a package of its own. Python and the

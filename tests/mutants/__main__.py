@@ -1,6 +1,6 @@
 """Changes one thing at a time in the package, and sees whether the tests notice.
 
-    python tests/mutants.py [--minutes 60] [--again]
+    python tests/mutants [--minutes 60] [--again]
 
 cosmic-ray finds what can be changed: a number, a comparison, an operator, a condition, a decorator, an exception. A fixed
 seed draws from that. Each mutant runs against the tests of its module, `TESTS`, which stop at the first failure. It is made
@@ -25,98 +25,19 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResult
+from module_tests import DRAWN, TESTS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "mutants"
 TREE, SESSION, TIMES = FOLDER / "tree", FOLDER / "session.sqlite", FOLDER / "times.json"
 PAGE = ROOT / "docs" / "mutants.md"
 SEED = 20
 
-# How many mutants of each folder.
-DRAWN = {
-    "cheblienet/train": 50,
-    "cheblienet/data": 40,
-    "cheblienet/experiments": 50,
-    "cheblienet/nn/models": 20,
-    "scripts": 5,
-}
-
 # Annotations are full of `A | None`, where another operator is an error at the import.
 _NOT_DRAWN = "ReplaceBinaryOperator_BitOr"
 
-_EFFECTS = "tests/experiments/test_flag_effects.py"
-_PROGRAMS = "tests/experiments/test_image_programs.py"
-
-# The tests of a module, the quickest first, as pytest takes them.
-TESTS = {
-    "cheblienet/train/best.py": ["tests/train/test_validation.py"],
-    "cheblienet/train/capture.py": ["tests/train/test_capture.py", "tests/train/test_captured_fit.py"],
-    "cheblienet/train/checkpoint.py": ["tests/train/test_engine.py", "tests/train/test_survival.py"],
-    "cheblienet/train/distributed.py": [_PROGRAMS, "tests/train/test_distributed.py", "-k", "device or distributed"],
-    "cheblienet/train/engine.py": [
-        "tests/train/test_engine.py",
-        "tests/train/test_validation.py",
-        "tests/train/test_captured_fit.py",
-    ],
-    "cheblienet/train/evaluation.py": [
-        "tests/train/test_validation.py",
-        "tests/train/test_engine.py",
-        "tests/train/test_distributed.py",
-    ],
-    "cheblienet/train/interrupt.py": ["tests/train/test_validation.py", "tests/train/test_engine.py"],
-    "cheblienet/train/metrics.py": ["tests/train/test_metrics.py", "tests/train/test_distributed.py"],
-    "cheblienet/train/optimizer.py": [
-        "tests/train/test_schedules.py",
-        "tests/train/test_capture.py",
-        "tests/train/test_captured_fit.py",
-    ],
-    "cheblienet/train/options.py": ["tests/train/test_captured_fit.py", "tests/train/test_engine.py"],
-    "cheblienet/train/pictures.py": ["tests/train/test_pictures.py"],
-    "cheblienet/train/recorder.py": ["tests/train/test_recorder.py"],
-    "cheblienet/train/records.py": ["tests/train/test_engine.py", "tests/train/test_survival.py"],
-    "cheblienet/train/sampling.py": ["tests/train/test_engine.py", "tests/train/test_distributed.py"],
-    "cheblienet/train/schedules.py": ["tests/train/test_schedules.py"],
-    "cheblienet/train/task.py": ["tests/train/test_engine.py"],
-    "cheblienet/data/artc.py": ["tests/data/test_artc.py"],
-    "cheblienet/data/climatenet.py": ["tests/data/test_climatenet.py", "tests/data/test_converted_files.py"],
-    "cheblienet/data/image_sets.py": ["tests/data/test_image_sets.py", "tests/data/test_image_files.py"],
-    "cheblienet/data/images.py": ["tests/nn/test_models.py", "tests/data/test_image_files.py"],
-    "cheblienet/data/netcdf.py": ["tests/data/test_netcdf.py"],
-    "cheblienet/data/resample.py": ["tests/data/test_resample.py"],
-    "cheblienet/data/splits.py": ["tests/data/test_splits.py"],
-    "cheblienet/data/statistics.py": ["tests/data/test_statistics.py"],
-    "cheblienet/data/synthetic.py": ["tests/data/test_climatenet.py", "tests/experiments/test_artc.py"],
-    "cheblienet/experiments/arguments.py": [_EFFECTS, "tests/experiments/test_flags.py", "-k", "mnist or resumed"],
-    "cheblienet/experiments/artc.py": [_EFFECTS, "tests/experiments/test_artc.py", "-k", "artc"],
-    "cheblienet/experiments/cifar10.py": [_PROGRAMS, _EFFECTS, "-k", "cifar10 or configurations"],
-    "cheblienet/experiments/classification.py": [_PROGRAMS, "tests/data/test_image_files.py"],
-    "cheblienet/experiments/flags.py": ["tests/experiments/test_flags.py"],
-    "cheblienet/experiments/mnist.py": [_PROGRAMS, _EFFECTS, "-k", "mnist or configurations or sampled"],
-    "cheblienet/experiments/parser.py": ["tests/experiments/test_config.py"],
-    "cheblienet/experiments/protocol.py": [_PROGRAMS, "tests/cli/test_train.py"],
-    "cheblienet/experiments/rotated_digits.py": ["tests/experiments/test_rotated_digits.py"],
-    "cheblienet/experiments/rotated_study.py": [
-        "tests/experiments/test_rotated_digits.py",
-        _EFFECTS,
-        "-k",
-        "rotated or study",
-    ],
-    "cheblienet/experiments/run.py": ["tests/experiments/test_flags.py", "tests/cli/test_train.py"],
-    "cheblienet/experiments/search_cifar10.py": [_PROGRAMS, _EFFECTS, "-k", "search_cifar10"],
-    "cheblienet/experiments/search_mnist.py": [_PROGRAMS, _EFFECTS, "-k", "search_mnist"],
-    "cheblienet/experiments/segmentation.py": ["tests/experiments/test_artc.py"],
-    "cheblienet/experiments/stl10.py": [_PROGRAMS, _EFFECTS, "-k", "stl10 or configurations"],
-    "cheblienet/experiments/summary.py": [_PROGRAMS],
-    "cheblienet/experiments/sweep.py": [_PROGRAMS, _EFFECTS, "-k", "search"],
-    "cheblienet/nn/models/__init__.py": ["tests/nn/test_models.py", "tests/nn/test_unet.py"],
-    "cheblienet/nn/models/unet.py": ["tests/nn/test_unet.py", "tests/nn/test_options.py"],
-    "cheblienet/nn/models/wide_res.py": ["tests/nn/test_models.py", "tests/nn/test_options.py"],
-    "scripts/demo.py": ["tests/scripts/test_demo.py"],
-    **{
-        f"scripts/{name}.py": ["tests/scripts/test_programs.py", "-k", name]
-        for name in ("hpo_cifar10", "hpo_mnist", "train_artc", "train_cifar10", "train_mnist", "train_stl10")
-    },
-}
+# What a run that does not end leaves instead of what it printed.
+_UNENDED = "timeout"
 
 
 def copy_project() -> None:
@@ -157,15 +78,17 @@ def run_tests(arguments: list[str], limit: float) -> tuple[int | None, str]:
         import pytest
 
         os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *arguments])))
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status), output.read_text(errors="replace")[-2000:]
-        time.sleep(0.05)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None, "timeout"
+    end, done = time.monotonic() + limit, 0
+    try:
+        while not done and time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            time.sleep(0.05)
+    finally:
+        if not done:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    said = output.read_text(errors="replace")[-2000:]
+    return (os.waitstatus_to_exitcode(status), said) if done else (None, _UNENDED)
 
 
 def whole_time(tests: list[str]) -> float:
@@ -189,6 +112,8 @@ def test(item: WorkItem) -> WorkResult:
     limit = 60 + 5 * whole_time(TESTS[str(mutation.module_path)])
     source = path.read_text()
     mutant = mutate_code(source, get_operator(mutation.operator_name)(), mutation.occurrence)
+    if mutant is None:
+        sys.exit(f"{mutation.module_path} has changed since the draw: remove {FOLDER} to draw anew")
     changed = [(a, b) for a, b in zip(source.splitlines(), mutant.splitlines(), strict=False) if a != b]
     try:
         path.write_text(mutant)
@@ -209,7 +134,7 @@ def write_page(session: WorkDB) -> None:
     counts, survivors = Counter(), []
     for item, result in sorted(session.completed_work_items, key=lambda pair: pair[0].job_id):
         module = str(item.mutations[0].module_path)
-        outcome = "unended" if result.output == "timeout" else result.test_outcome.value
+        outcome = "unended" if result.output == _UNENDED else result.test_outcome.value
         counts[module, outcome] += 1
         if outcome == "survived":
             before, after = ("`" + code.strip().replace("|", "\\|") + "`" for code in result.diff.split("\n")[:2])
