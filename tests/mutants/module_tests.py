@@ -61,6 +61,7 @@ TESTS = {
     "cheblienet/experiments/protocol.py": [_PROGRAMS, "tests/cli/test_train.py"],
     "cheblienet/experiments/rotated_digits.py": ["tests/experiments/test_rotated_digits.py"],
     "cheblienet/experiments/rotated_study.py": [
+        "tests/experiments/test_flags.py",
         "tests/experiments/test_rotated_digits.py",
         _EFFECTS,
         "-k",
