@@ -59,6 +59,7 @@ def _(program):
     assert len(runs) == len({run.options.out for run in runs}) == 3
     if not program.search:
         assert [run.options.seed for run in runs] == [7, 8, 9]
+        assert [run.options.out.name for run in runs] == ["1", "2", "3"]
 
 
 @effect("--max_epochs")

@@ -50,7 +50,11 @@ TESTS = {
     "cheblienet/data/resample.py": ["tests/data/test_resample.py"],
     "cheblienet/data/splits.py": ["tests/data/test_splits.py"],
     "cheblienet/data/statistics.py": ["tests/data/test_statistics.py"],
-    "cheblienet/data/synthetic.py": ["tests/data/test_climatenet.py", "tests/experiments/test_artc.py"],
+    "cheblienet/data/synthetic.py": [
+        "tests/data/test_artc.py",
+        "tests/data/test_climatenet.py",
+        "tests/experiments/test_artc.py",
+    ],
     "cheblienet/experiments/arguments.py": [_EFFECTS, "tests/experiments/test_flags.py", "-k", "mnist or resumed"],
     "cheblienet/experiments/artc.py": [_EFFECTS, "tests/experiments/test_artc.py", "-k", "artc"],
     "cheblienet/experiments/cifar10.py": [_PROGRAMS, _EFFECTS, "-k", "cifar10 or configurations"],
