@@ -9,7 +9,7 @@ PYTHON310 ?= python3.10
 PYTHON313 ?= python3.13
 WHEELS := build/wheels
 
-.PHONY: demo study test fuzz kill sanitize bench wheels gpu lint format clean
+.PHONY: demo study test fuzz kill mutants sanitize bench wheels gpu lint format clean
 
 demo: $(VENV)/.built
 	$(BIN)/python scripts/demo.py
@@ -37,6 +37,11 @@ fuzz: $(VENV)/.built
 # 200 kills of programs that write files, each of which is then resumed and compared; takes some minutes.
 kill: $(VENV)/.built
 	$(BIN)/python tests/kill.py
+
+# 175 small changes of the package, each of which some test is to fail on; takes some hours, goes on where it was stopped.
+mutants: $(VENV)/.built
+	$(BIN)/python -m pip install --quiet -e ".[mutants]" --no-build-isolation
+	$(BIN)/python tests/mutants
 
 # The CPU kernels under ThreadSanitizer and under AddressSanitizer with UndefinedBehaviorSanitizer, without the framework;
 # then the tests of operators and layers with a module that the latter two watch, in a package of its own. Python and the

@@ -6,6 +6,8 @@ import tempfile
 import pytest
 import torch
 
+pytest.register_assert_rewrite("effects_of_networks", "effects_of_runs")
+
 # Graphs that torch.compile keeps on disk may be from other versions of the operators, which they would call.
 _compiled_graphs = tempfile.TemporaryDirectory(prefix="cheblienet-compiled-")
 os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled_graphs.name

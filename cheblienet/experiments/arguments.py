@@ -57,7 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser, name: str, max_epochs: int) -
         default="highest",
         help="high: float32 products in TF32, faster on a GPU and less precise (%(default)s)",
     )
-    parser.add_argument("--sync_bn", action="store_true", help="batch statistics over all processes")
     parser.add_argument("--seed", type=integer(0, MAX_SEED), default=0)
     parser.add_argument("--workers", type=integer(0, MAX_WORKERS), default=0, help="processes that load data")
     parser.add_argument("--subset", type=integer(1), metavar="N", help="N samples of each set, for a trial")
@@ -74,6 +73,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of programs that train one network, beside those of `add_arguments`."""
     parser.add_argument("--batch_size", type=integer(1), default=16, help="of all processes together")
     parser.add_argument("--anisotropic", action="store_true")
+    parser.add_argument("--sync_bn", action="store_true", help="batch statistics over all processes")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in --out")
     parser.add_argument(
         "--schedule",

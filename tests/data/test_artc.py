@@ -18,7 +18,8 @@ from cheblienet.data import (
     save_statistics,
     statistics,
 )
-from cheblienet.data.synthetic import write_synthetic_artc
+from cheblienet.data.resample import unit_vectors
+from cheblienet.data.synthetic import synthetic_state, write_synthetic_artc
 
 
 @pytest.fixture(scope="module")
@@ -258,3 +259,12 @@ def test_levels_are_not_mixed(tmp_path):
     write(tmp_path, "b-mesh.npz", data=np.ones((16, 12)), labels=np.eye(3)[:, [0] * 12])
     with pytest.raises(ValueError, match=r"b-mesh\.npz: expected 42 vertices, as in a-mesh\.npz, got 12"):
         ArtcDataset(tmp_path)[1]
+
+
+def test_synthetic_winds_blow_along_the_parallels_but_for_storms():
+    """From the east at the equator, from the west at 30 degrees, at every longitude; storms and waves leave the median."""
+    east, north = CHANNELS.index("U850"), CHANNELS.index("V850")
+    for longitude in range(0, 360, 45):
+        points = unit_vectors(np.array([0.0, 30.0]), np.array([longitude, longitude]))
+        winds = np.stack([synthetic_state(points, state, state)[0][[east, north]] for state in range(40)])
+        np.testing.assert_allclose(np.median(winds, 0), [[-6, 6], [0, 0]], atol=2)

@@ -206,6 +206,8 @@ def test_turned_by_right_angles_permutes_pixels():
     assert all(sum(row) == 1 for row in turns)
     assert all(any(row[k] for row in turns) for k in range(4))
     assert torch.equal(turned, turn_images(images, True, 0))
+    corners = turn_images(torch.arange(4).view(1, 1, 2, 2).expand(4000, 1, 2, 2), True, 0)[:, 0, 0, 0]
+    assert corners.bincount().tolist() == pytest.approx([1000] * 4, abs=120)  # four standard deviations
 
 
 def test_turned_by_any_angle():

@@ -71,6 +71,13 @@ def test_searches_refuse_them_too(refused, name):
         refused(name, flag, ODD[flag][0])
 
 
+def test_the_study_refuses_them_too(refused, tmp_path):
+    for flag, smallest in (("--epochs", 1), ("--seeds", 1), ("--tests", 1), ("--side", 8), ("--images", 20)):
+        refused("rotated_study", flag, str(smallest - 1))
+        refused("rotated_study", flag, "few")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("flag", ["--out", "--path_to_graph", "--path_to_model"])
 def test_a_file_where_a_folder_should_be(refused, tmp_path, flag):
     (tmp_path / "file").write_text("in the way")

@@ -98,6 +98,14 @@ def test_original_configurations():
     assert mnist(False, False, 28) == cifar10(False, True, 32) == stl10(False, 96) == isotropic
 
 
+def test_defaults_are_those_of_the_original_configurations():
+    required = {"stl10": ["--reduction", "max"], "artc": ["--reduction", "max", "--expansion", "avg"]}
+    for name, epochs, *network in (("mnist", 20, 2, 2), ("cifar10", 30, 2, 2), ("stl10", 30, 3, 4), ("artc", 100)):
+        args = load(name).parse(required.get(name, []))
+        assert (args.max_epochs, args.lr, args.batch_size, args.seed, args.num_experiments) == (epochs, 1e-3, 16, 0, 1)
+        assert network == ([] if name == "artc" else [args.res_depth, args.widen_factor])
+
+
 def test_levels_have_the_original_metric():
     from cheblienet.experiments.classification import grid_graphs
 
