@@ -25,7 +25,7 @@ study: $(VENV)/.built
 	$(STUDY) anisotropy --seeds 1 --epochs 12 --networks $(COMPARED)
 	$(STUDY) anisotropy --seeds 1 --side 48 --networks $(COMPARED)
 	$(STUDY) photograph
-COMPARED = "R2" "R2 wide" "SE(2) eps 1" "SE(2) eps 0.1"
+COMPARED = "R2" "R2 wide" "SE(2) eps 1" "SE(2) eps 0.3"
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest

@@ -9,7 +9,7 @@ import torch
 from cheblienet.data import to_graph_signal
 from cheblienet.experiments import photograph
 from cheblienet.experiments.anisotropy import GRID, PixelNetwork, make_graph
-from cheblienet.experiments.dense_tasks import PHOTOGRAPHS
+from cheblienet.experiments.dense_tasks import PHOTOGRAPHS, TASKS
 from cheblienet.experiments.study import Outcome
 
 
@@ -50,10 +50,13 @@ def test_table_and_picture(tmp_path, monkeypatch, capsys):
 
     def train(run, settings, folder):
         runs.append(run)
-        model = network(run.network, 1)
+        model = network(run.network, TASKS[run.task].channels)
         return Outcome(run, sum(p.numel() for p in model.parameters()), 1.0, {}), model
 
     monkeypatch.setattr(photograph, "train", train)
+    shown = []
+    draw = photograph.draw
+    monkeypatch.setattr(photograph, "draw", lambda pictures, *rest: (shown.append(pictures), draw(pictures, *rest)))
     photograph.main(["--task", "denoising", "--networks", "R2", "SE(2) eps 0.1", "--seed", "3", "--out", str(tmp_path)])
     assert [(run.network, run.side, run.seed) for run in runs] == [("R2", 24, 3), ("SE(2) eps 0.1", 24, 3)]
     text = (tmp_path / "camera-denoising.md").read_text()
@@ -62,3 +65,10 @@ def test_table_and_picture(tmp_path, monkeypatch, capsys):
     assert [cell[1:3] for cell in cells] == [["2,545", "10,000"], ["2,545", "60,000"]]
     assert cells[1][-1] == "0.01 TiB |"
     assert (tmp_path / "camera-denoising.png").stat().st_size > 10_000
+    # Known pixels are shown as they are.
+    photograph.main(["--networks", "R2", "--out", str(tmp_path)])
+    truth, known, restored = shown[1].values()
+    there = known != 0.5
+    assert 0.2 < there.mean() < 0.4
+    np.testing.assert_allclose(restored[there], truth[there], atol=1e-6)
+    assert np.abs(restored - truth)[~there].mean() > 0.05
