@@ -17,7 +17,7 @@ demo: $(VENV)/.built
 # Every run behind docs/digits.md, docs/sphere_digits.md and docs/anisotropy.md; takes hours, goes on where it was stopped.
 STUDY = $(BIN)/cheblienet study
 study: $(VENV)/.built
-	$(STUDY) digits --images 100 400 1000 4000 --seeds 3
+	$(STUDY) digits --images 100 400 1000 3600 --seeds 3
 	$(STUDY) digits --networks isotropic --orders 6 --lr 3e-2 --out outputs/rotated_digits_orders6
 	$(STUDY) sphere --level 3
 	$(STUDY) anisotropy --seeds 3

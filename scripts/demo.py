@@ -30,7 +30,7 @@ from cheblienet.experiments.rotated_digits import (
 )
 from cheblienet.experiments.rotated_study import report
 
-SIDE, IMAGES, TESTS = 28, 4000, 300
+SIDE, IMAGES, TESTS = 28, 3600, 300
 
 
 @torch.no_grad()

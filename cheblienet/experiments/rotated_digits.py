@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, TensorDataset
 from torchvision.transforms.functional import InterpolationMode, rotate
 from tqdm import tqdm
 
@@ -37,6 +37,8 @@ ORIENTATIONS = 6
 class Settings:
     """What the runs of a study have in common: epochs, images per batch, the side of the images, steps' sizes.
 
+    `validation_share` of the training images are held out and choose the epoch, however few of the others a run trains on.
+
     Raises ValueError for a side that two poolings do not halve, or lead to fewer than 3 pixels.
     """
 
@@ -56,7 +58,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One network, trained on so many images with a seed: of the parameters, the choice of images and the batches."""
+    """One network, trained on so many images with a seed: of the parameters, the choice of images and the batches.
+
+    Few images are repeated within an epoch, so that steps are about as many.
+    """
 
     network: str
     images: int
@@ -210,9 +215,11 @@ def train(run: Run, settings: Settings, folder: Path) -> tuple[Outcome, nn.Modul
     torch.manual_seed(run.seed)
     model, graph = NETWORKS[run.network](settings)
     prepare = Normalise(images.mean, images.std) if graph is None else LiftImages(graph, images.mean, images.std)
-    parts = (*images.subset(run.images, run.seed).hold_out(settings.validation_share, run.seed), test)
-    training, validation, tests = (TensorDataset(part.images, part.labels) for part in parts)
-    report, seconds = fit_run(run, settings, folder, model, prepare, training, validation, {"test": tests})
+    rest, validation = images.hold_out(settings.validation_share, run.seed)
+    training = rest.subset(run.images, run.seed)
+    few, held, tests = (TensorDataset(part.images, part.labels) for part in (training, validation, test))
+    repeated = ConcatDataset([few] * (len(rest.images) // len(few)))
+    report, seconds = fit_run(run, settings, folder, model, prepare, repeated, held, {"test": tests})
     accuracy = accuracy_by_angle(model, prepare, test)
     values = {"epoch": report.epoch, **{str(angle): share for angle, share in accuracy.items()}}
     return Outcome(run, capacity(model), seconds, values), model

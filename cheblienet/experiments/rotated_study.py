@@ -94,7 +94,8 @@ def report(outcomes: Sequence[Outcome], settings: Settings, out: Path) -> str:
     """Writes OUT/accuracy.md and, if matplotlib is there, OUT/accuracy.png; returns the text."""
     title = (
         f"Accuracy in percent on {settings.tests or 'all'} test images of the {DIGITS[dataset()]}, after training on "
-        f"upright ones for {settings.epochs} epochs{seeds(outcomes)}. A tenth of the training images chose the epoch."
+        f"upright ones for {settings.epochs} epochs{seeds(outcomes)}. Few images are repeated within an epoch, so that "
+        "steps are as many. Other images, a tenth of all that are for training, chose the epoch."
     )
     text = f"{title}\n\n{accuracy_table(outcomes)}\n"
     write_text(out / "accuracy.md", text)
@@ -111,7 +112,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs the program."""
     parser = Parser(prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--images", nargs="+", type=integer(20), default=[4000], help="numbers of training images")
+    parser.add_argument("--images", nargs="+", type=integer(20), default=[3600], help="numbers of training images")
     parser.add_argument("--seeds", type=integer(1), default=1, metavar="N", help="runs of each, with seeds 0 to N - 1")
     parser.add_argument("--epochs", type=integer(1), default=Settings.epochs)
     parser.add_argument(

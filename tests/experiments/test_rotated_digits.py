@@ -47,6 +47,30 @@ def test_a_run_tells_the_accuracy_by_angle(network, tmp_path):
         assert all(outcome.values[str(a)] == outcome.values[str((a + 90) % 360)] for a in ANGLES)
 
 
+def test_few_images_are_repeated_and_others_choose_the_epoch(tmp_path, monkeypatch):
+    class Caught(Exception):
+        pass
+
+    def fit_run(run, settings, folder, model, prepare, training, validation, tests):
+        raise Caught(training, validation, tests)
+
+    monkeypatch.setattr(rotated_digits, "fit_run", fit_run)
+    found = {}
+    for images in (40, 400, 10_000):
+        with pytest.raises(Caught) as caught:
+            rotated_digits.train(Run("plain", images, 0), SETTINGS, tmp_path)
+        found[images] = [[item[0] for item in part] for part in (*caught.value.args[:2], caught.value.args[2]["test"])]
+    everything = 1347  # digits of scikit-learn that are for training
+    for images, (training, validation, tests) in found.items():
+        distinct = torch.stack(training).unique(dim=0)
+        assert len(distinct) == min(images, len(found[10_000][0]))
+        assert everything - len(validation) - images < len(training) <= everything - len(validation)
+        assert len(validation) == round(0.1 * everything)
+        assert torch.equal(torch.stack(validation), torch.stack(found[40][1]))
+        assert len(torch.cat([distinct, torch.stack(validation)]).unique(dim=0)) == len(distinct) + len(validation)
+        assert len(tests) == 20
+
+
 def test_turns_are_counter_clockwise():
     image = torch.zeros(1, 1, 9, 9)
     image[..., 4, 7] = 1.0  # to the right of the middle
