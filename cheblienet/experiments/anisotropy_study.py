@@ -63,6 +63,8 @@ def draw(outcomes: Sequence[Outcome], task: str, path: Path) -> None:
             axis.axhline(mean, color=_PLANE[name], label=label)
             axis.axhspan(mean - spread, mean + spread, color=_PLANE[name], alpha=0.2, linewidth=0)
         axis.set(xscale="log", xlabel="eps (1: isotropic in the plane)", ylabel=f"score ({TASKS[task].unit})")
+        axis.set_xticks([eps for eps, _ in swept], [f"{eps:g}" for eps, _ in swept])
+        axis.set_xticks([], minor=True)
         axis.invert_xaxis()
         axis.set_title(f"{task}, {side} x {side} pixels, {distinct:,} samples, {epochs} passes")
         axis.grid(alpha=0.3)
