@@ -61,7 +61,7 @@ def draw_response(network: nn.Module, image: Tensor, path: Path) -> None:
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=integer(1), default=6)
+    parser.add_argument("--epochs", type=integer(1), default=5)
     parser.add_argument("--seed", type=integer(0), default=0, help="of the images, the parameters and the batches")
     parser.add_argument(
         "--out", type=folder, default=Path("outputs/demo"), help="folder for the table and the pictures"
