@@ -77,6 +77,8 @@ class Run:
     seen: list[dict] = field(default_factory=list)
 
     def watch(self) -> None:
+        before = set(multiprocessing.active_children())  # of earlier runs, until their loaders are collected
+
         def look(model, inputs):
             if model.training:
                 self.seen.append(
@@ -84,7 +86,7 @@ class Run:
                         "samples": len(inputs[0]),
                         "amp": torch.is_autocast_enabled("cpu"),
                         "precision": torch.get_float32_matmul_precision(),
-                        "workers": len(multiprocessing.active_children()),
+                        "workers": len(set(multiprocessing.active_children()) - before),
                     }
                 )
 
