@@ -20,7 +20,6 @@ from .study import Outcome
 from .summary import exit_status
 
 _BLOCKS = 2
-_SIDE = 24  # the side whose pixels the metric is made for
 
 
 @dataclass(frozen=True)

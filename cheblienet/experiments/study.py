@@ -51,7 +51,7 @@ def complete(
         fields = asdict(run)
         print(f"run {number + 1} of {len(runs)}: {', '.join(f'{k} {v}' for k, v in fields.items())}", flush=True)
         known[run] = outcome = train(run, run_folder(out, run))
-        write_rows(out / RESULTS, ({"settings": dict(settings), **asdict(known)} for known in known.values()))
+        write_rows(out / RESULTS, ({"settings": dict(settings), **asdict(each)} for each in known.values()))
         print(f"{outcome.seconds:.0f} s", flush=True)
     return [known[run] for run in runs]
 
